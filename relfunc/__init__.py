@@ -1,0 +1,1 @@
+"""Attribution for PyTorch as pure functions."""

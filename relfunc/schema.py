@@ -1,0 +1,167 @@
+"""The contract between the packages: the names of dimensions and variables, and checks that a dataset has them.
+
+``attributions.nc`` is a :class:`xarray.Dataset`:
+
+=================  ======================================  ==========================================================
+variable           dimensions                              values
+=================  ======================================  ==========================================================
+``attribution``    ``sample``, then the input's own, such  float; the relevance of every input value, in the units of
+                   as ``channel, y, x`` or ``feature``     the model's output
+``prediction``     ``sample, class``                       float; the model's output
+``label``          ``sample`` (or ``sample, class``)       integer index into ``class`` (or bool, if multi-label)
+``input``          as ``attribution`` (optional)           the input; uint8 for images
+``sample``         ``sample`` (coordinate)                 unique identifiers, integers or strings
+``class``          ``class`` (coordinate)                  class names
+=================  ======================================  ==========================================================
+
+Its attributes name the model, the composite, the method, the versions and the command that made it.
+
+``analysis.nc`` is a :class:`xarray.DataTree` with one child per category (a class, or ``all``). A category node has the
+coordinates ``sample`` (identifiers), ``eigen`` and ``component``, the variable ``index(sample)`` (the positions of its
+samples in ``attributions.nc``) and ``eigenvalue(eigen)``; below it stand three groups:
+
+=================  ==========================================================================================
+group              holds
+=================  ==========================================================================================
+``embedding``      one float variable per embedding, ``(sample, eigen)`` if spectral, else ``(sample, component)``
+``cluster``        one integer variable per clustering, ``(sample,)``; −1 is noise
+``score``          float variables over ``clustering`` (the names in ``cluster``), and scalars
+=================  ==========================================================================================
+
+The groups ``embedding`` and ``cluster`` declare no dimension themselves, so that other HDF5 readers see only data there.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Final
+
+import numpy as np
+import xarray as xr
+
+from .errors import SchemaError
+
+SAMPLE: Final = "sample"
+CHANNEL: Final = "channel"
+Y: Final = "y"
+X: Final = "x"
+FEATURE: Final = "feature"
+CLASS: Final = "class"
+EIGEN: Final = "eigen"
+COMPONENT: Final = "component"
+CLUSTERING: Final = "clustering"
+
+ATTRIBUTION: Final = "attribution"
+PREDICTION: Final = "prediction"
+LABEL: Final = "label"
+INPUT: Final = "input"
+INDEX: Final = "index"
+EIGENVALUE: Final = "eigenvalue"
+
+EMBEDDING_GROUP: Final = "embedding"
+CLUSTER_GROUP: Final = "cluster"
+SCORE_GROUP: Final = "score"
+
+NOISE: Final = -1
+
+
+def check_attributions(data: xr.Dataset, source: str = "dataset") -> xr.Dataset:
+    """Return ``data`` unchanged if it follows the contract of ``attributions.nc``.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        The dataset to check. Only labels are read for a lazily opened one, no attribution.
+    source : str
+        What the messages call it, such as the file's path.
+
+    Raises
+    ------
+    SchemaError
+        If a variable or dimension is missing, or a label names no class.
+
+    Examples
+    --------
+    >>> check_attributions(xr.Dataset(), "run.nc")
+    Traceback (most recent call last):
+    ...
+    relfunc.errors.SchemaError: run.nc: no variable 'attribution'; it has none: is this an attributions file?
+    """
+    for name in (ATTRIBUTION, PREDICTION, LABEL):
+        _require(data, name, source, "is this an attributions file?")
+    _require_dims(data[ATTRIBUTION], (SAMPLE,), source)
+    _require_dims(data[PREDICTION], (SAMPLE, CLASS), source)
+    _require_dims(data[LABEL], (SAMPLE,), source)
+    if INPUT in data:
+        _require_dims(data[INPUT], (SAMPLE,), source)
+    for name in (SAMPLE, CLASS):
+        if name not in data.coords:
+            raise SchemaError(f"{source}: dimension '{name}' has no coordinate: assign identifiers or names to it")
+    if not data.indexes[SAMPLE].is_unique:
+        twice = data.indexes[SAMPLE][data.indexes[SAMPLE].duplicated()][0]
+        raise SchemaError(f"{source}: sample identifier {twice!r} occurs more than once: make them unique")
+    label = data[LABEL]
+    if label.dims == (SAMPLE,):
+        if not np.issubdtype(label.dtype, np.integer):
+            raise SchemaError(f"{source}: variable 'label' is {label.dtype}, not an integer index into 'class'")
+        values, classes = label.values, data.sizes[CLASS]
+        wrong = np.flatnonzero((values < 0) | (values >= classes))
+        if wrong.size:
+            raise SchemaError(
+                f"{source}: label {values[wrong[0]]} of sample {data[SAMPLE].values[wrong[0]]!r} names none of the "
+                f"{classes} classes: labels are 0 … {classes - 1}"
+            )
+    return data
+
+
+def check_analysis(tree: xr.DataTree, source: str = "tree") -> xr.DataTree:
+    """Return ``tree`` unchanged if it follows the contract of ``analysis.nc``.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        The tree to check, one child per category.
+    source : str
+        What the messages call it, such as the file's path.
+
+    Raises
+    ------
+    SchemaError
+        If there is no category, or one lacks its index or its embeddings.
+    """
+    if not tree.children:
+        raise SchemaError(f"{source}: no categories: is this an analysis file?")
+    for category, node in tree.children.items():
+        where = f"{source}, category '{category}'"
+        _require(node.to_dataset(), INDEX, where, "is this an analysis file?")
+        for group in (EMBEDDING_GROUP, CLUSTER_GROUP):
+            if group not in node.children:
+                raise SchemaError(f"{where}: no group '{group}'; it has {_listed(node.children)}")
+            for name, variable in node[group].to_dataset().data_vars.items():
+                _require_dims(variable, (SAMPLE,), f"{where}, {group}/{name}")
+    return tree
+
+
+def embeddings(node: xr.DataTree) -> Iterator[str]:
+    """Names of the embeddings of a category node, in file order."""
+    yield from map(str, node[EMBEDDING_GROUP].to_dataset().data_vars)
+
+
+def clusterings(node: xr.DataTree) -> Iterator[str]:
+    """Names of the clusterings of a category node, in file order."""
+    yield from map(str, node[CLUSTER_GROUP].to_dataset().data_vars)
+
+
+def _require(data: xr.Dataset, name: str, source: str, hint: str) -> None:
+    if name not in data.variables:
+        raise SchemaError(f"{source}: no variable '{name}'; it has {_listed(data.data_vars)}: {hint}")
+
+
+def _require_dims(variable: xr.DataArray, first: tuple[str, ...], source: str) -> None:
+    if variable.dims[: len(first)] != first:
+        raise SchemaError(
+            f"{source}: variable '{variable.name}' has dimensions {tuple(variable.dims)}, "
+            f"which should begin with {first}: transpose or rename them"
+        )
+
+
+def _listed(names: Iterable[Hashable]) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"

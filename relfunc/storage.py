@@ -1,0 +1,156 @@
+"""Reading and writing the netCDF-4 files of :mod:`relfunc.schema`: what exists under its final name is whole."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from .errors import SchemaError
+from .schema import check_analysis, check_attributions
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; on success flush it to disk and rename it, on failure remove it.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The final name. Its folder is made if it does not exist.
+
+    Yields
+    ------
+    pathlib.Path
+        An existing, empty file of the same suffix in the same folder, to be written.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        temporary.touch(exist_ok=False)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[str, Any] | None = None) -> None:
+    """Write a dataset or tree as netCDF-4, either completely or not at all.
+
+    Parameters
+    ----------
+    data : xarray.Dataset or xarray.DataTree
+        What to write.
+    path : str or pathlib.Path
+        The file's name; an existing file is replaced in one step.
+    encoding : mapping, optional
+        Storage options as xarray's ``to_netcdf`` takes them.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(xr.Dataset({"a": ("x", [1, 2])}), f"{folder}/a.nc")
+    ...     xr.load_dataset(f"{folder}/a.nc")["a"].values
+    array([1, 2])
+    """
+    with replacing(path) as temporary:
+        data.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+
+
+def open_attributions(path: str | Path) -> xr.Dataset:
+    """Open an attributions file lazily and check it.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        An ``attributions.nc``, or a folder with a file of that name.
+
+    Returns
+    -------
+    xarray.Dataset
+        As :mod:`relfunc.schema` describes; close it, or use it in a ``with`` statement.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    SchemaError
+        If it is truncated, not netCDF-4, or breaks the contract.
+    """
+    path = _file(path, "attributions.nc")
+    with _named(path):
+        data = xr.open_dataset(path, engine="netcdf4")
+    with _closed_on_error(data):
+        return check_attributions(data, str(path))
+
+
+def open_analysis(path: str | Path) -> xr.DataTree:
+    """Open an analysis file lazily and check it.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        An ``analysis.nc``, or a folder with a file of that name.
+
+    Returns
+    -------
+    xarray.DataTree
+        As :mod:`relfunc.schema` describes; close it, or use it in a ``with`` statement.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    SchemaError
+        If it is truncated, not netCDF-4, or breaks the contract.
+    """
+    path = _file(path, "analysis.nc")
+    with _named(path):
+        tree = xr.open_datatree(path, engine="netcdf4")
+    with _closed_on_error(tree):
+        return check_analysis(tree, str(path))
+
+
+def _file(path: str | Path, name: str) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        path = path / name
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}: give an {name} or a folder that holds one")
+    return path
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn netCDF's errors into one that names the file."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SchemaError(f"{path} cannot be read ({error}): it is truncated or not netCDF-4; make it again") from error
+
+
+@contextlib.contextmanager
+def _closed_on_error(data: xr.Dataset | xr.DataTree) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        data.close()
+        raise

@@ -1,0 +1,1 @@
+"""The application to explore attributions, embeddings and clusters."""
