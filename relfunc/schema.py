@@ -28,7 +28,7 @@ group              holds
 ``score``          float variables over ``clustering`` (the names in ``cluster``), and scalars
 =================  ==========================================================================================
 
-The groups ``embedding`` and ``cluster`` declare no dimension themselves, so that other HDF5 readers see only data there.
+The groups ``embedding`` and ``cluster`` declare no dimension themselves, so other HDF5 readers see only data there.
 """
 
 from collections.abc import Hashable, Iterable, Iterator
