@@ -86,11 +86,11 @@ def indices(
     >>> indices([[0.0, 1.0, 2.0, 4.0]], symmetric=False).tolist()
     [[0, 64, 128, 255]]
     """
-    values = real(relevance).astype(float)
+    values = real(relevance)
     if channel is not None:
         if not -values.ndim <= channel < values.ndim:
             raise PictureError(f"channel axis {channel} does not exist in shape {values.shape}: give one that does")
-        values = values.sum(channel)
+        values = _sum(values, channel)
     if values.ndim < 2:
         raise PictureError(f"shape {values.shape} has no rows and columns: give an array (..., y, x)")
     return _index(_scaled(values, (-2, -1), symmetric, vmin, vmax, per), symmetric)
@@ -149,8 +149,8 @@ def heatmap(
     """
     summed = _summed(relevance, channels, grid)
     drawn = indices(summed, symmetric=symmetric, vmin=vmin, vmax=vmax, per=per)
-    tiled = tiled(drawn, grid, _neutral(symmetric) if fill is None else fill)
-    return _colored(Image.fromarray(tiled), cmap, level)
+    cells = tiled(drawn, grid, _neutral(symmetric) if fill is None else fill)
+    return _colored(Image.fromarray(cells), cmap, level)
 
 
 def picture(
@@ -344,7 +344,9 @@ def _scaled(
             return np.clip(halves / np.where(bound > 0, bound, 1), -1, 1)
         high = np.max(halves, initial=-np.inf if vmin is None else vmin / 2, **over) if vmax is None else vmax / 2
         low = np.min(halves, initial=np.inf if vmax is None else vmax / 2, **over) if vmin is None else vmin / 2
-        span = np.subtract(high, low)
+        # Without any finite relevance there is no bound; zero then tells the infinities apart.
+        low, high = (np.where(np.isfinite(bound), bound, 0) for bound in (low, high))
+        span = high - low
         share = np.clip((halves - low) / np.where(span > 0, span, 1), 0, 1)
         step = np.where(np.isnan(halves), np.nan, halves > low)
         return np.where(span > 0, share, step)
@@ -375,7 +377,12 @@ def _index(scaled: NDArray[np.float64], symmetric: bool) -> NDArray[np.uint8]:
 
 def _summed(relevance: Any, channels: Channels | None, grid: Grid) -> NDArray[np.float64]:
     """Relevance as (sample, y, x)."""
-    return arranged(relevance, channels, grid, image=False).astype(float).sum(1)
+    return _sum(arranged(relevance, channels, grid, image=False), 1)
+
+
+def _sum(values: NDArray[Any], axis: int) -> NDArray[np.float64]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.sum(axis, dtype=float)
 
 
 def _bytes(values: Any, channels: Channels | None, grid: Grid, per: Per) -> NDArray[np.uint8]:

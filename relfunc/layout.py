@@ -38,7 +38,7 @@ def arranged(values: Any, channels: Channels | None, grid: Grid, *, image: bool)
     if isinstance(values, xr.DataArray) and {Y, X} <= set(values.dims):
         return _labelled(values, grid)
     array = real(values)
-    samples = 0 if grid in (None, False) else 1
+    samples = 1 if grid else 0
     if array.ndim == 2 + samples:
         return array[:, None] if samples else array[None, None]
     if array.ndim != 3 + samples:
@@ -69,7 +69,7 @@ def _labelled(values: xr.DataArray, grid: Grid) -> NDArray[Any]:
         raise PictureError(
             f"dimensions {sorted(map(str, wrong))} cannot be drawn: select one entry of each, or sum over them"
         )
-    if SAMPLE in values.dims and grid in (None, False):
+    if SAMPLE in values.dims and not grid:
         raise PictureError(f"{values.sizes[SAMPLE]} samples are no single picture: select one, or pass grid=True")
     missing = [name for name in (SAMPLE, CHANNEL) if name not in values.dims]
     return real(values.expand_dims(missing).transpose(SAMPLE, CHANNEL, Y, X))
@@ -87,10 +87,14 @@ def tiled(pictures: NDArray[np.uint8], grid: Grid, fill: int) -> NDArray[np.uint
 
 
 def _shape(count: int, grid: Grid) -> tuple[int, int]:
-    if not isinstance(grid, tuple):
+    if grid is None or isinstance(grid, bool):
         columns = math.isqrt(count - 1) + 1
         return -(-count // columns), columns
-    if len(grid) != 2 or any(not isinstance(cells, int | np.integer) or cells < 1 for cells in grid):
+    if (
+        not isinstance(grid, tuple)
+        or len(grid) != 2
+        or not all(isinstance(n, int | np.integer) and n > 0 for n in grid)
+    ):
         raise PictureError(f"grid {grid!r} is not (rows, columns): give two positive integers, or True")
     if grid[0] * grid[1] < count:
         raise PictureError(
