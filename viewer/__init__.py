@@ -1,1 +1,7 @@
 """The application to explore attributions, embeddings and clusters."""
+
+from viewer.page import app
+from viewer.server import serve
+from viewer.state import View
+
+__all__ = ["View", "app", "serve"]

@@ -1,0 +1,179 @@
+"""What a visitor does: open the page, change the class, select points in several ways, and see their pictures."""
+
+import math
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def address(folder, unanalysed) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    origin = f"127.0.0.1:{port}"
+    command = [sys.executable, "-m", "panel", "serve", "viewer", "--address", "127.0.0.1", "--port", str(port)]
+    command += ["--allow-websocket-origin", origin, "--args", str(folder), str(unanalysed)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            yield _answering(f"http://{origin}/viewer", server)
+        finally:
+            server.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: install chromium, chromium-browser or google-chrome")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    opened = context.new_page()
+    opened.set_default_timeout(20_000)
+    troubles: list[str] = []
+    opened.on("pageerror", lambda error: troubles.append(str(error)))
+    opened.on("request", lambda request: _foreign(request.url, address) and troubles.append(request.url))
+    opened.goto(address)
+    opened.locator(".sample img").first.wait_for()
+    yield opened
+    context.close()
+    assert troubles == []
+
+
+def test_a_class_is_opened_from_the_list_and_from_the_ranking(page: Page):
+    _shows(page, "150 samples")
+    assert _first(page) == "img-0000"
+    page.get_by_label("Class", exact=True).select_option("disc")
+    expect(page.locator(".id").first).to_have_text("img-0150")
+    page.locator(".pick", has_text="ring").click()
+    expect(page.locator(".id").first).to_have_text("img-0000")
+
+
+def test_a_lasso_round_the_island_finds_the_watermark(page: Page):
+    x, y = _place(page, -14, 6)
+    reach = abs(_place(page, -5, 6)[0] - x)
+    _drag(page, [(x + reach * math.cos(t / 12 * math.pi), y + reach * math.sin(t / 12 * math.pi)) for t in range(24)])
+    _shows(page, "50 of 150 selected")
+    expect(page.locator(".sample")).to_have_count(48)
+    assert page.locator(".sample img").first.evaluate("picture => picture.naturalWidth") == 32
+    assert {image.get_attribute("alt") for image in page.locator(".sample").first.locator("img").all()} == {
+        "input of img-0000",
+        "attribution of img-0000",
+        "overlay of img-0000",
+    }
+    expect(page.locator("li.on .name").nth(1)).to_have_text("Cluster 0")
+
+
+def test_a_box_selects_adds_with_shift_and_is_undone(page: Page):
+    page.locator(".bk-tool-icon-box-select").click()
+    _box(page, (-24, 13), (-5, -2))
+    _shows(page, "50 of 150 selected")
+    page.keyboard.down("Shift")
+    _box(page, (-1, 13), (17, 0))
+    page.keyboard.up("Shift")
+    _shows(page, "100 of 150 selected")
+    page.get_by_role("button", name="Undo").click()
+    _shows(page, "50 of 150 selected")
+    page.get_by_role("button", name="Clear").click()
+    _shows(page, "150 samples")
+
+
+def test_a_click_on_empty_ground_clears_the_selection(page: Page):
+    page.locator(".pick", has_text="Cluster 1").click()
+    _shows(page, "50 of 150 selected")
+    page.mouse.click(*_place(page, -2, -4))
+    _shows(page, "150 samples")
+
+
+def test_pages_and_kinds_of_pictures(page: Page):
+    page.get_by_role("button", name="›").click()
+    expect(page.locator(".id").first).to_have_text("img-0048")
+    page.get_by_role("button", name="Overlay", exact=True).click()
+    expect(page.locator(".sample").first.locator("img")).to_have_count(2)
+
+
+def test_a_project_without_analysis_says_so_and_shows_its_samples(page: Page):
+    page.get_by_role("button", name="unanalysed").click()
+    expect(page.get_by_text("No analysis yet")).to_be_visible()
+    expect(page.locator(".sample")).to_have_count(48)
+    page.get_by_role("button", name="shapes").click()
+    expect(page.get_by_text("No analysis yet")).to_be_hidden()
+
+
+def _answering(url: str, server: subprocess.Popen) -> str:
+    for _ in range(300):
+        assert server.poll() is None, "the server has stopped"
+        try:
+            with urllib.request.urlopen(url):
+                return url
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(f"{url} does not answer")
+
+
+def _foreign(url: str, address: str) -> bool:
+    return not url.startswith(("data:", "blob:", address.removesuffix("/viewer")))
+
+
+def _shows(page: Page, count: str):
+    expect(page.locator(".count")).to_have_text(count)
+
+
+def _first(page: Page) -> str:
+    return page.locator(".id").first.inner_text()
+
+
+def _place(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Where a point of the embedding is on the screen."""
+    return tuple(
+        page.evaluate(
+            """([x, y]) => {
+                const within = (view) => view.model.type === "Figure" ? view
+                    : (view.child_views ?? []).map(within).find(Boolean)
+                const view = Object.values(Bokeh.index.roots ?? Bokeh.index).map(within).find(Boolean)
+                const box = view.el.getBoundingClientRect()
+                const {x_scale, y_scale} = view.frame
+                return [box.x + x_scale.compute(x), box.y + y_scale.compute(y)]
+            }""",
+            [x, y],
+        )
+    )
+
+
+def _drag(page: Page, places):
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place)
+    page.mouse.up()
+
+
+def _box(page: Page, one, other):
+    (x0, y0), (x1, y1) = _place(page, *one), _place(page, *other)
+    _drag(page, [(x0, y0), ((x0 + x1) / 2, (y0 + y1) / 2), (x1, y1)])

@@ -1,0 +1,100 @@
+from types import SimpleNamespace
+
+import numpy as np
+import panel as pn
+import pytest
+
+import viewer
+from viewer.components import Gallery, Rows
+from viewer.state import View, select
+
+
+def test_the_page_follows_its_state(folder):
+    view = viewer.View()
+    page = viewer.app(folder, view=view)
+    assert view.category == "ring"
+    assert _samples(page)[0]["id"] == "img-0000"
+    select(view, np.array([149]))
+    assert [item["id"] for item in _samples(page)] == ["img-0149"]
+    view.theme = "dark"
+    assert "dark" in page.css_classes
+
+
+def test_the_legend_selects_and_hides_clusters(folder):
+    view = View()
+    legend = next(rows for rows in viewer.app(folder, view=view).select(Rows) if rows.hides)
+    assert [item["name"] for item in legend.items] == ["Cluster 0", "Cluster 1", "Cluster 2"]
+    assert [item["value"] for item in legend.items] == ["50", "50", "50"]
+    _says(legend, {"pick": "0"})
+    assert view.selected.tolist() == list(range(50))
+    _says(legend, {"hide": "1"})
+    assert view.hidden == [1]
+    _says(legend, {"hide": "1"})
+    assert view.hidden == []
+
+
+def test_noise_is_grey_and_named(folder):
+    view = View(clustering="hdbscan")
+    legend = next(rows for rows in viewer.app(folder, view=view).select(Rows) if rows.hides)
+    assert (legend.items[0]["name"], legend.items[0]["colour"]) == ("Noise", "#8b929c")
+
+
+def test_the_ranking_opens_a_class(folder):
+    view = View()
+    ranked = next(rows for rows in viewer.app(folder, view=view).select(Rows) if not rows.hides)
+    assert [item["key"] for item in ranked.items] == ["ring", "disc"]
+    _says(ranked, {"pick": "disc"})
+    assert view.category == "disc"
+
+
+def test_pages_cover_the_selection(folder):
+    view = View()
+    page = viewer.app(folder, view=view)
+    seen = []
+    for view.page in range(4):
+        seen += [item["key"] for item in _samples(page)]
+    assert seen == [str(k) for k in range(150)]
+
+
+def test_a_project_without_analysis_shows_its_samples_and_what_to_do(unanalysed):
+    page = viewer.app(unanalysed)
+    assert len(_samples(page)) == 48
+    assert "no analysis.nc" in _text(page)
+
+
+@pytest.mark.parametrize("name", ["none", ""])
+def test_a_folder_without_a_project_becomes_a_notice(tmp_path, name):
+    page = viewer.app(tmp_path / name)
+    assert "attributions.nc" in _text(page)
+    assert _samples(page) == []
+
+
+def test_no_path_at_all_says_what_to_do():
+    assert "relfunc view PATH" in _text(viewer.app([]))
+
+
+def test_a_bad_project_does_not_spoil_a_good_one(folder, tmp_path):
+    view = View()
+    page = viewer.app([folder, tmp_path], view=view)
+    tabs = next(
+        group for group in page.select(pn.widgets.RadioButtonGroup) if group.visible and len(group.options) == 2
+    )
+    tabs.value = 1
+    assert view.trouble
+    tabs.value = 0
+    assert not view.trouble
+    assert _samples(page)
+
+
+def _samples(page):
+    return page.select(Gallery)[0].items
+
+
+def _text(page):
+    return " ".join(pane.object for pane in page.select(pn.pane.HTML) if pane.visible)
+
+
+def _says(component, message):
+    """What Panel does when the browser sends a message."""
+    for callback in component._msg__callbacks:
+        callback(SimpleNamespace(data=message))

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from viewer.project import open_project
+from viewer.state import UNDONE, View, choose, select, settled, undo
+
+from .conftest import close
+from .synthetic import write_project
+
+
+def test_a_new_view_settles_on_what_there_is(project):
+    view = View()
+    choose(view, project)
+    assert (view.category, view.embedding, view.clustering) == ("ring", "tsne", "kmeans-3")
+    assert view.points is not None
+    assert view.points.rows.size == 150
+
+
+def test_choices_that_exist_are_kept_and_others_replaced(project):
+    view = View(embedding="spectral", clustering="gone", x=4, y=5)
+    choose(view, project, category="disc")
+    assert (view.category, view.embedding, view.clustering, view.x, view.y) == ("disc", "spectral", "kmeans-3", 4, 5)
+    choose(view, project, embedding="tsne")
+    assert (view.x, view.y) == (0, 1)
+
+
+def test_another_class_clears_the_selection_another_embedding_keeps_it(project):
+    view = View()
+    choose(view, project)
+    select(view, np.array([1, 2]))
+    choose(view, project, embedding="spectral")
+    assert view.selected.tolist() == [1, 2]
+    choose(view, project, category="disc")
+    assert (view.selected.tolist(), view.past) == ([], [])
+
+
+def test_a_change_of_what_is_shown_is_one_change(project):
+    view, seen = View(), []
+    view.param.watch(lambda *events: seen.append({event.name for event in events}), ["category", "points", "selected"])
+    choose(view, project)
+    assert len(seen) == 1
+
+
+def test_undo_takes_selections_back_one_by_one(project):
+    view = View()
+    choose(view, project)
+    select(view, np.array([1]))
+    select(view, np.array([2]), "add")
+    undo(view)
+    assert view.selected.tolist() == [1]
+    undo(view)
+    undo(view)
+    assert view.selected.tolist() == []
+
+
+def test_selecting_the_same_again_is_no_change():
+    view = View()
+    select(view, np.array([1]))
+    select(view, np.array([1]))
+    assert len(view.past) == 1
+
+
+def test_the_past_does_not_grow_without_end():
+    view = View()
+    for k in range(UNDONE + 20):
+        select(view, np.array([k]))
+    assert len(view.past) == UNDONE
+
+
+def test_a_new_selection_starts_at_its_first_page():
+    view = View(page=3)
+    select(view, np.array([5]))
+    assert view.page == 0
+
+
+def test_two_views_share_nothing():
+    one, other = View(), View()
+    select(one, np.array([1]))
+    one.hidden.append(3)
+    assert (other.selected.size, other.hidden, other.past) == (0, [], [])
+
+
+def test_without_analysis_there_is_nothing_to_embed(tmp_path):
+    held = open_project(write_project(tmp_path, analysis=False))
+    wanted = settled(held, category="disc", embedding="tsne", clustering="k", x=0, y=1)
+    assert wanted == {"category": "disc", "embedding": "", "clustering": "", "x": 0, "y": 1}
+    close(held)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light", "system"])
+def test_themes(theme):
+    assert View(theme=theme).theme == theme

@@ -1,0 +1,85 @@
+"""The page's own components, each a few lines of script in ``assets``, and Panel's widgets in the page's style."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import panel as pn
+import param
+from panel.custom import JSComponent
+
+ASSETS: Final = Path(__file__).parent / "assets"
+# Panel gives every session its own copy of a style, unless it is the same text.
+APP, CARD, WIDGET, TEXT = ((ASSETS / f"{name}.css").read_text() for name in ("app", "card", "widget", "text"))
+
+
+Part = pn.viewable.Viewable
+"""A part of the page."""
+
+
+class Rows(JSComponent):
+    """Rows to choose from; says ``{"pick": key}`` or ``{"hide": key}``."""
+
+    items = param.List(doc="Rows: key, name, value, note, colour, share, on, off.")
+    hides = param.Boolean(default=False, doc="Whether a row can be hidden.")
+
+    _esm = (ASSETS / "rows.js").read_text()
+    _stylesheets = [(ASSETS / "rows.css").read_text()]  # noqa: RUF012 - Panel's own declaration
+
+
+class Gallery(JSComponent):
+    """Samples as columns of pictures; says ``{"open": key}``."""
+
+    items = param.List(doc="Samples: key, id, says, wrong, colour, title, pictures.")
+    notice = param.List(default=["", ""], doc="Title and text shown when there is nothing to show.")
+    pixelated = param.Boolean(default=True, doc="Whether pixels are kept apart when enlarged.")
+
+    _esm = (ASSETS / "gallery.js").read_text()
+    _stylesheets = [(ASSETS / "gallery.css").read_text()]  # noqa: RUF012 - Panel's own declaration
+
+
+def text(html: str = "", **options: Any) -> pn.pane.HTML:
+    """Set markup in the page's type."""
+    return pn.pane.HTML(html, stylesheets=[TEXT], margin=0, **options)
+
+
+def title(name: str) -> pn.pane.HTML:
+    """Make a section's title."""
+    return text(f"<h2>{name}</h2>", css_classes=["side-title"], sizing_mode="stretch_width")
+
+
+def choice(label: str, **options: Any) -> pn.widgets.Select:
+    """Make a drop-down list."""
+    return pn.widgets.Select(label=label, stylesheets=[WIDGET], sizing_mode="stretch_width", margin=0, **options)
+
+
+def button(label: str, description: str, **options: Any) -> pn.widgets.Button:
+    """Make a button."""
+    return pn.widgets.Button(
+        label=label, description=description, stylesheets=[WIDGET], margin=0, align="center", **options
+    )
+
+
+def one_of(options: Any, **more: Any) -> pn.widgets.RadioButtonGroup:
+    """Make buttons of which one is pressed."""
+    return pn.widgets.RadioButtonGroup(options=options, stylesheets=[WIDGET], margin=0, align="center", **more)
+
+
+def some_of(options: Any, **more: Any) -> pn.widgets.CheckButtonGroup:
+    """Make buttons of which any can be pressed."""
+    return pn.widgets.CheckButtonGroup(options=options, stylesheets=[WIDGET], margin=0, align="center", **more)
+
+
+def card(*parts: Any, kind: str, row: bool = False, **options: Any) -> pn.Column | pn.Row:
+    """Make a surface of the page's grid."""
+    layout = pn.Row if row else pn.Column
+    return layout(*parts, css_classes=[kind], stylesheets=[CARD], margin=0, **options)
+
+
+def beside(*parts: Part) -> Part:
+    """Put parts beside each other."""
+    return pn.Row(*parts, margin=0, sizing_mode="stretch_width")
+
+
+def drawing(figure: Any) -> Part:
+    """Show a Bokeh figure in all the space there is."""
+    return pn.pane.Bokeh(figure, sizing_mode="stretch_both", margin=0)

@@ -1,0 +1,79 @@
+"""The samples: the selected ones, page by page, as pictures with what is known of each."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relfunc.errors import RelfuncError
+from relfunc.schema import NOISE
+
+from .components import Gallery, Part, button, card, some_of, text
+from .palette import colour
+from .project import Failure, Held, Points, Project, outcome
+from .samples import KINDS, thumbnails
+from .state import View
+
+PAGE: Final = 48
+"""Samples on one page."""
+
+
+def gallery(projects: Sequence[Held], view: View) -> Part:
+    """Show the selected samples, or all of the category if none is selected."""
+    heading, shown = text(sizing_mode="stretch_width", align="center"), Gallery(sizing_mode="stretch_both", margin=0)
+    kinds = some_of({kind.capitalize(): kind for kind in KINDS}, value=list(view.kinds))
+    earlier, later = button("‹", "Page before"), button("›", "Page after")
+    place = text(align="center")
+
+    def draw(*_: Any) -> None:
+        held, project = view.points, projects[view.project]
+        if held is None or isinstance(project, Failure):
+            heading.object, place.object, shown.items = "<h2>Samples</h2>", "", []
+            shown.notice = ["Nothing to show", "Open a project that can be read."]
+            return
+        chosen = view.selected if view.selected.size else np.arange(held.rows.size)
+        first = view.page * PAGE
+        positions = chosen[first : first + PAGE]
+        what = "selected" if view.selected.size else "in this class · select points in the map to narrow them down"
+        heading.object = f"<h2>Samples<small>{chosen.size:,} {what}</small></h2>"
+        place.object = f"<span class='status'>{first + 1:,}–{first + positions.size:,} of {chosen.size:,}</span>"
+        earlier.disabled, later.disabled = first == 0, first + positions.size >= chosen.size
+        try:
+            shown.items = _items(project, held, positions, view)
+        except (RelfuncError, OSError, RuntimeError) as error:
+            shown.notice = ["These samples cannot be read", str(error)]
+            shown.items = []
+
+    kinds.param.watch(lambda event: setattr(view, "kinds", event.new), "value")
+    earlier.on_click(lambda _: setattr(view, "page", max(view.page - 1, 0)))
+    later.on_click(lambda _: setattr(view, "page", view.page + 1))
+    view.param.watch(draw, ["points", "selected", "page", "kinds", "cmap", "trouble"])
+    draw()
+    bar = card(heading, kinds, place, earlier, later, kind="bar", row=True, sizing_mode="stretch_width")
+    return card(bar, shown, kind="samples")
+
+
+def _items(project: Project, held: Points, positions: NDArray[np.int64], view: View) -> list[dict[str, Any]]:
+    rows = held.rows[positions]
+    known = outcome(project, rows)
+    pictures = thumbnails(project, rows, kinds=view.kinds, cmap=view.cmap)
+    items = []
+    for k, position in enumerate(positions.tolist()):
+        cluster = None if held.cluster is None else int(held.cluster[position])
+        within = "" if cluster is None else "noise" if cluster == NOISE else f"cluster {cluster}"
+        says = f"{known.label[k]} → {known.prediction[k]}"
+        items.append(
+            {
+                "key": str(position),
+                "id": str(known.ids[k]),
+                "says": says,
+                "wrong": not bool(known.correct[k]),
+                "colour": None if cluster is None else colour(cluster),
+                "title": f"{known.ids[k]} · label {known.label[k]} · predicted {known.prediction[k]} "
+                f"({known.probability[k]:.1%}){' · ' + within if within else ''}",
+                "within": within,
+                "pictures": list(pictures[k].items()),
+            }
+        )
+    return items

@@ -1,0 +1,115 @@
+"""The page: the projects it opens, its parts, and the state they share."""
+
+import html
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+
+from relfunc.errors import RelfuncError
+from relfunc.schema import CLASS, SAMPLE
+
+from .clusters import clusters
+from .components import APP, Part, card, one_of, text
+from .gallery import gallery
+from .map import scatter
+from .project import Failure, Held, Project, open_project
+from .sidebar import sidebar
+from .state import View, show
+
+
+def app(paths: str | Path | Sequence[str | Path], *, view: View | None = None) -> pn.viewable.Viewable:
+    """Make the viewer of one or more projects.
+
+    Parameters
+    ----------
+    paths : str, pathlib.Path or sequence of them
+        Folders that hold ``attributions.nc`` and ``analysis.nc``. One that cannot be opened is shown with the reason.
+    view : View, optional
+        The state to start from and to follow; a new one by default.
+
+    Returns
+    -------
+    panel.viewable.Viewable
+        Show it in a notebook, or call its ``servable()``.
+
+    Examples
+    --------
+    >>> app("no/such/folder").css_classes
+    ['relfunc']
+    """
+    listed = [paths] if isinstance(paths, str | Path) else list(paths)
+    return page([opened(Path(path)) for path in listed], View() if view is None else view)
+
+
+def opened(path: Path) -> Project | Failure:
+    """Open a project once for all sessions, anew when its files have changed."""
+    try:
+        files = [file for file in (path, path / "attributions.nc", path / "analysis.nc") if file.is_file()]
+        stamp = [(file.resolve(), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+        return pn.state.as_cached(f"relfunc {stamp}", partial(open_project, path))
+    except (RelfuncError, OSError) as error:
+        return Failure(path, str(error))
+
+
+def page(projects: Sequence[Held], view: View) -> Part:
+    """Lay the page out and keep it in step with the state."""
+    if not projects:
+        projects = [Failure(Path(), "Name a folder that holds attributions.nc: relfunc view PATH")]
+    body = pn.Column(
+        header(projects, view),
+        sidebar(projects, view),
+        scatter(projects, view),
+        clusters(projects, view),
+        gallery(projects, view),
+        css_classes=["relfunc"],
+        stylesheets=[APP],
+        sizing_mode="stretch_both",
+        margin=0,
+    )
+
+    def follow(*_: Any) -> None:
+        body.css_classes = ["relfunc"] if view.theme == "system" else ["relfunc", view.theme]
+
+    view.param.watch(follow, "theme")
+    follow()
+    show(projects, view, project=view.project if view.project < len(projects) else 0)
+    return body
+
+
+def header(projects: Sequence[Held], view: View) -> Part:
+    """Make the head: the name, the projects to choose from, and the colours of the page."""
+    names = [project.name if isinstance(project, Project) else project.path.name or "none" for project in projects]
+    tabs = one_of({f"{name}": k for k, name in enumerate(_distinct(names))}, value=view.project)
+    tabs.visible = len(projects) > 1
+    tabs.param.watch(lambda event: show(projects, view, project=event.new), "value")
+    theme = one_of({"Auto": "system", "Light": "light", "Dark": "dark"}, value=view.theme)
+    theme.param.watch(lambda event: setattr(view, "theme", event.new), "value")
+    about = text(sizing_mode="stretch_width", align="center")
+
+    def write(*_: Any) -> None:
+        project, tabs.value = projects[view.project], view.project
+        about.object = f"<h1>relfunc<span>{html.escape(names[view.project])}{_facts(project)}</span></h1>"
+
+    view.param.watch(write, "project")
+    write()
+    return card(about, tabs, theme, kind="head", row=True)
+
+
+def _facts(project: Held) -> str:
+    if isinstance(project, Failure):
+        return ""
+    data = project.attributions
+    model = data.attrs.get("model")
+    said = [str(model)] if model else []
+    said += [f"{data.sizes[SAMPLE]:,} samples", f"{data.sizes[CLASS]:,} classes"]
+    return "".join(f" · {html.escape(fact)}" for fact in said)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return names, numbered where they occur more than once."""
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: k + 1].count(name)})" for k, name in enumerate(names)
+    ]

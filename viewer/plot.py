@@ -1,0 +1,182 @@
+"""The map as a Bokeh figure: it draws what it is given and reports what is done to it."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from bokeh.events import DoubleTap, PanStart, RangesUpdate, SelectionGeometry, Tap
+from bokeh.models import (
+    BoxSelectTool,
+    ColumnDataSource,
+    LassoSelectTool,
+    PanTool,
+    Range1d,
+    ResetTool,
+    WheelZoomTool,
+)
+from bokeh.plotting import figure
+from numpy.typing import NDArray
+
+from .canvas import Window, fit
+
+FIGURE: Final = (Path(__file__).parent / "assets" / "figure.css").read_text()
+
+NO_GLYPHS: Final[dict[str, Any]] = {"x": [], "y": [], "colour": [], "alpha": []}
+NO_CHOSEN: Final[dict[str, Any]] = {"x": [], "y": [], "colour": []}
+NO_IMAGE: Final[dict[str, Any]] = {"url": [], "x": [], "y": [], "w": [], "h": []}
+MARK: Final = "#6f86d6"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure and its sources of data.
+
+    Parameters
+    ----------
+    figure : bokeh.plotting.figure
+        What the page shows.
+    glyphs, chosen : bokeh.models.ColumnDataSource
+        The points that the browser draws: all in view, and those selected on top.
+    image : bokeh.models.ColumnDataSource
+        The picture that the server drew instead, and where it lies.
+    """
+
+    figure: Any
+    glyphs: ColumnDataSource
+    chosen: ColumnDataSource
+    image: ColumnDataSource
+
+
+def plot() -> Plot:
+    """Make an empty map."""
+    lasso, box = LassoSelectTool(renderers=[], continuous=False), BoxSelectTool(renderers=[], continuous=False)
+    for tool in (lasso, box):
+        tool.overlay.update(
+            fill_color=MARK, fill_alpha=0.14, line_color=MARK, line_alpha=0.9, line_width=1.5, line_dash=[]
+        )
+    wheel = WheelZoomTool(zoom_on_axis=False)
+    made = figure(
+        x_range=Range1d(start=-1, end=1),
+        y_range=Range1d(start=-1, end=1),
+        tools=[lasso, box, PanTool(), wheel, ResetTool()],
+        active_drag=lasso,
+        active_scroll=wheel,
+        toolbar_location="left",
+        sizing_mode="stretch_both",
+        min_border=0,
+        outline_line_color=None,
+        background_fill_alpha=0,
+        border_fill_alpha=0,
+        lod_timeout=60,
+        output_backend="canvas",
+    )
+    made.toolbar.logo = None
+    made.stylesheets = made.toolbar.stylesheets = [FIGURE]
+    made.axis.visible = False
+    made.grid.visible = False
+    glyphs, chosen = ColumnDataSource(NO_GLYPHS), ColumnDataSource(NO_CHOSEN)
+    image = ColumnDataSource(NO_IMAGE)
+    made.image_url("url", "x", "y", "w", "h", source=image, anchor="bottom_left", retry_attempts=0)
+    made.scatter("x", "y", size=7, fill_color="colour", fill_alpha="alpha", line_color=None, source=glyphs)
+    made.scatter(
+        "x", "y", size=9, fill_color="colour", line_color="#ffffff", line_width=1.2, line_alpha=0.9, source=chosen
+    )
+    return Plot(made, glyphs, chosen, image)
+
+
+def show_glyphs(
+    plot: Plot,
+    xy: NDArray[np.float64],
+    colours: NDArray[np.str_],
+    drawn: NDArray[np.int64],
+    selected: NDArray[np.int64],
+) -> None:
+    """Let the browser draw points: ``drawn`` are the positions to draw, ``selected`` those that stand out."""
+    faint = 0.22 if selected.size else 0.82
+    plot.glyphs.data = {
+        "x": xy[drawn, 0],
+        "y": xy[drawn, 1],
+        "colour": colours[drawn],
+        "alpha": np.full(drawn.size, faint),
+    }
+    plot.chosen.data = {"x": xy[selected, 0], "y": xy[selected, 1], "colour": colours[selected]}
+    plot.image.data = NO_IMAGE
+
+
+def show_image(plot: Plot, png: bytes, window: Window) -> None:
+    """Show a picture that covers a window."""
+    plot.image.data = {
+        "url": ["data:image/png;base64," + base64.b64encode(png).decode()],
+        "x": [window.x0],
+        "y": [window.y0],
+        "w": [window.x1 - window.x0],
+        "h": [window.y1 - window.y0],
+    }
+    plot.glyphs.data = NO_GLYPHS
+    plot.chosen.data = NO_CHOSEN
+
+
+def size(plot: Plot) -> tuple[int, int] | None:
+    """Return the canvas in pixels, or None before the browser has laid it out."""
+    try:
+        width, height = plot.figure.inner_width, plot.figure.inner_height
+    except ValueError:  # Bokeh's UnsetValueError
+        return None
+    return (width, height) if width > 32 and height > 32 else None
+
+
+def window(plot: Plot) -> Window:
+    """Return the part of the plane in view."""
+    x, y = plot.figure.x_range, plot.figure.y_range
+    return Window(x.start, x.end, y.start, y.end)
+
+
+def look_at(plot: Plot, xy: NDArray[np.float64]) -> None:
+    """Move the view to hold all points; Reset returns there."""
+    to = fit(xy, *(size(plot) or (900, 600)))
+    for axis, (start, end) in ((plot.figure.x_range, to[:2]), (plot.figure.y_range, to[2:])):
+        axis.update(start=start, end=end, reset_start=start, reset_end=end)
+
+
+def on_select(plot: Plot, then: Callable[[dict[str, Any], dict[str, bool]], None]) -> None:
+    """Call ``then(geometry, modifiers)`` when a box or lasso is finished."""
+    held: dict[str, bool] = {}
+
+    def begun(event: PanStart) -> None:
+        held.clear()
+        held.update(_pressed(event.modifiers))
+
+    def finished(event: SelectionGeometry) -> None:
+        if event.final and event.geometry:
+            then(dict(event.geometry), dict(held))
+
+    plot.figure.on_event(PanStart, begun)
+    plot.figure.on_event(SelectionGeometry, finished)
+
+
+def on_click(plot: Plot, then: Callable[[float, float, dict[str, bool]], None]) -> None:
+    """Call ``then(x, y, modifiers)`` on a click."""
+    plot.figure.on_event(Tap, lambda event: then(event.x, event.y, _pressed(event.modifiers)))
+
+
+def on_double_click(plot: Plot, then: Callable[[], None]) -> None:
+    """Call ``then()`` on a double click."""
+    plot.figure.on_event(DoubleTap, lambda event: then())
+
+
+def on_move(plot: Plot, then: Callable[[], None]) -> None:
+    """Call ``then()`` when the view was moved or zoomed."""
+    plot.figure.on_event(RangesUpdate, lambda event: then())
+
+
+def on_resize(plot: Plot, then: Callable[[], None]) -> None:
+    """Call ``then()`` when the canvas has another size, as it does once the browser has laid it out."""
+    plot.figure.on_change("inner_width", lambda attr, old, new: then())
+    plot.figure.on_change("inner_height", lambda attr, old, new: then())
+
+
+def _pressed(modifiers: Any) -> dict[str, bool]:
+    return dict(modifiers or {})

@@ -1,0 +1,373 @@
+"""Projects: a folder of attributions and their analysis, opened lazily, read row by row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from relfunc.errors import RelfuncError
+from relfunc.schema import (
+    ATTRIBUTION,
+    CHANNEL,
+    CLASS,
+    CLUSTER_GROUP,
+    CLUSTERING,
+    EIGENVALUE,
+    EMBEDDING_GROUP,
+    INDEX,
+    INPUT,
+    LABEL,
+    NOISE,
+    PREDICTION,
+    SAMPLE,
+    SCORE_GROUP,
+    X,
+    Y,
+    clusterings,
+    embeddings,
+)
+from relfunc.storage import open_analysis, open_attributions
+
+
+class ProjectError(RelfuncError, ValueError):
+    """A project lacks what was asked for."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """What was found at one path.
+
+    Parameters
+    ----------
+    name : str
+        The folder's name.
+    path : pathlib.Path
+        Where it is.
+    attributions : xarray.Dataset
+        As :mod:`relfunc.schema` describes; opened, not read.
+    analysis : xarray.DataTree, optional
+        As :mod:`relfunc.schema` describes; opened, not read. None if there is none yet.
+    """
+
+    name: str
+    path: Path
+    attributions: xr.Dataset
+    analysis: xr.DataTree | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A path that could not be opened, and why."""
+
+    path: Path
+    reason: str
+
+
+Held = Project | Failure
+"""What a path turned out to be."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """The samples of a category: where they stand in the files, in an embedding, and in which cluster.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        (n,) positions in ``attributions.nc``.
+    xy : numpy.ndarray, optional
+        (n, 2) coordinates; a row that is not finite is not drawn. None without an embedding.
+    cluster : numpy.ndarray, optional
+        (n,) cluster of each; −1 is noise. None without a clustering.
+    """
+
+    rows: NDArray[np.int64]
+    xy: NDArray[np.float64] | None = None
+    cluster: NDArray[np.int64] | None = None
+
+    @property
+    def drawn(self) -> NDArray[np.bool_]:
+        """Which rows have a place in the embedding."""
+        if self.xy is None:
+            return np.zeros(self.rows.size, bool)
+        return np.asarray(np.isfinite(self.xy).all(axis=1))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known about some samples, in their order.
+
+    Parameters
+    ----------
+    ids : numpy.ndarray
+        Identifiers.
+    label : tuple of str
+        Class names; several joined by commas if multi-label.
+    prediction : tuple of str
+        The predicted class's name.
+    probability : numpy.ndarray
+        Its probability: the model's output if that is a distribution, else its softmax.
+    correct : numpy.ndarray
+        Whether the predicted class is (one of) the label(s).
+    """
+
+    ids: NDArray
+    label: tuple[str, ...]
+    prediction: tuple[str, ...]
+    probability: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+
+
+def open_project(path: str | Path) -> Project:
+    """Open a folder that holds ``attributions.nc`` and, if the analysis has run, ``analysis.nc``.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The folder, or its ``attributions.nc``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder or file.
+    relfunc.errors.SchemaError
+        If a file is truncated, is not netCDF-4, or breaks the contract.
+    """
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    attributions = open_attributions(path)
+    analysis = folder / "analysis.nc"
+    try:
+        tree = open_analysis(analysis) if analysis.exists() else None
+    except BaseException:
+        attributions.close()
+        raise
+    return Project(folder.resolve().name, folder, attributions, tree)
+
+
+def categories(project: Project) -> tuple[str, ...]:
+    """Names of the categories: those of the analysis, or the classes that occur if there is none."""
+    if project.analysis is not None:
+        return tuple(project.analysis.children)
+    label = project.attributions[LABEL]
+    occurs = np.unique(label.values) if label.ndim == 1 else np.flatnonzero(label.values.any(axis=0))
+    return tuple(str(name) for name in project.attributions[CLASS].values[occurs])
+
+
+def embedding_names(project: Project, category: str) -> tuple[str, ...]:
+    """Names of the embeddings of a category, the flattest (t-SNE, UMAP) before the spectral one."""
+    if project.analysis is None:
+        return ()
+    node = _node(project, category)
+    return tuple(sorted(embeddings(node), key=lambda name: node[EMBEDDING_GROUP][name].sizes.get(_axis(node, name), 1)))
+
+
+def clustering_names(project: Project, category: str) -> tuple[str, ...]:
+    """Names of the clusterings of a category, in file order."""
+    return () if project.analysis is None else tuple(clusterings(_node(project, category)))
+
+
+def axes(project: Project, category: str, embedding: str) -> int:
+    """Return the number of dimensions of an embedding."""
+    node = _node(project, category)
+    return node[EMBEDDING_GROUP][embedding].sizes.get(_axis(node, embedding), 1)
+
+
+def points(
+    project: Project,
+    category: str,
+    *,
+    embedding: str | None = None,
+    clustering: str | None = None,
+    x: int = 0,
+    y: int = 1,
+) -> Points:
+    """Read where the samples of a category are.
+
+    Parameters
+    ----------
+    project : Project
+        Where to read.
+    category : str
+        One of :func:`categories`.
+    embedding, clustering : str, optional
+        Which to read; none is read by default.
+    x, y : int
+        The axes of the embedding to read. An axis that it does not have is zero.
+
+    Raises
+    ------
+    ProjectError
+        If there is no such category, embedding or clustering.
+    """
+    if project.analysis is None:
+        return Points(_of_class(project, category))
+    node = _node(project, category)
+    rows = np.asarray(node[INDEX].values, np.int64)
+    xy = cluster = None
+    if embedding is not None:
+        values = _member(node, EMBEDDING_GROUP, embedding, category)
+        flat = values if values.ndim == 2 else values.expand_dims("axis", axis=1)
+        columns = [
+            np.asarray(flat[:, axis].values, float) if axis < flat.shape[1] else np.zeros(rows.size) for axis in (x, y)
+        ]
+        xy = np.stack(columns, axis=1)
+    if clustering is not None:
+        cluster = np.asarray(_member(node, CLUSTER_GROUP, clustering, category).values, np.int64)
+    return Points(rows, xy, cluster)
+
+
+def eigenvalues(project: Project, category: str) -> NDArray[np.float64]:
+    """Eigenvalues of the graph Laplacian of a category, in file order; empty if there are none."""
+    if project.analysis is None or EIGENVALUE not in _node(project, category):
+        return np.empty(0)
+    return np.asarray(_node(project, category)[EIGENVALUE].values, float)
+
+
+def score_names(project: Project) -> tuple[str, ...]:
+    """Names of the scores that any category has, separability first."""
+    if project.analysis is None:
+        return ()
+    names = {str(name): None for node in project.analysis.children.values() for name in _scores(node).data_vars}
+    return tuple(sorted(names, key=lambda name: "separab" not in name))
+
+
+def ranking(project: Project, score: str) -> tuple[tuple[str, float], ...]:
+    """Categories by a score, the highest first; the best clustering's value where there is one for each."""
+    if project.analysis is None:
+        return ()
+    values = {
+        category: float(np.nanmax(np.asarray(_scores(node)[score].values, float)))
+        for category, node in project.analysis.children.items()
+        if score in _scores(node) and np.isfinite(_scores(node)[score].values).any()
+    }
+    return tuple(sorted(values.items(), key=lambda item: -item[1]))
+
+
+def clustering_scores(project: Project, category: str, clustering: str) -> dict[str, float]:
+    """Return the scores of one clustering of a category."""
+    if project.analysis is None:
+        return {}
+    scores = _scores(_node(project, category))
+    if CLUSTERING not in scores.coords or clustering not in scores[CLUSTERING].values:
+        return {}
+    chosen = scores.sel({CLUSTERING: clustering})
+    return {str(name): float(value) for name, value in chosen.data_vars.items() if CLUSTERING in scores[name].dims}
+
+
+def outcome(project: Project, rows: NDArray[np.int64]) -> Outcome:
+    """Read identifiers, labels and predictions of some rows of ``attributions.nc``.
+
+    Parameters
+    ----------
+    project : Project
+        Where to read.
+    rows : numpy.ndarray
+        (k,) positions in ``attributions.nc``, in any order.
+    """
+    data = project.attributions
+    names = data[CLASS].values.astype(str)
+    output = _rows(data[PREDICTION], rows)
+    best = output.argmax(axis=1) if output.size else np.zeros(rows.size, int)
+    probability = _probability(output)[np.arange(rows.size), best]
+    label = _rows(data[LABEL], rows)
+    if label.ndim == 1:
+        labels = tuple(names[label].tolist())
+        correct = label == best
+    else:
+        labels = tuple(", ".join(names[row.astype(bool)]) for row in label)
+        correct = label[np.arange(rows.size), best].astype(bool)
+    return Outcome(data[SAMPLE].values[rows], labels, tuple(names[best].tolist()), probability, correct)
+
+
+def pixels(project: Project, rows: NDArray[np.int64]) -> tuple[NDArray, NDArray | None]:
+    """Read attributions and inputs (None if there are none) of some rows, channels before ``y`` and ``x``.
+
+    Raises
+    ------
+    ProjectError
+        If the file has gone or cannot be read any more.
+    """
+    data = project.attributions
+    try:
+        attribution = _rows(_channels_first(data[ATTRIBUTION]), rows)
+        picture = _rows(_channels_first(data[INPUT]), rows) if INPUT in data else None
+    except (OSError, RuntimeError) as error:
+        raise ProjectError(
+            f"{project.path} can no longer be read ({error}): was a file moved, deleted or overwritten? Reload the page"
+        ) from error
+    return attribution, picture
+
+
+def purity(cluster: NDArray[np.int64], label: Sequence[str]) -> dict[int, float]:
+    """Share of the commonest label in each cluster, noise left out.
+
+    Examples
+    --------
+    >>> purity(np.array([0, 0, 1, -1]), ["a", "b", "a", "a"])
+    {0: 0.5, 1: 1.0}
+    """
+    names = np.asarray(label)
+    return {
+        int(k): float(np.unique(names[cluster == k], return_counts=True)[1].max() / (cluster == k).sum())
+        for k in np.unique(cluster)
+        if k != NOISE
+    }
+
+
+def _node(project: Project, category: str) -> xr.DataTree:
+    assert project.analysis is not None
+    if category not in project.analysis.children:
+        known = ", ".join(project.analysis.children)
+        raise ProjectError(f"{project.path}: no category '{category}': choose one of {known}")
+    return project.analysis.children[category]
+
+
+def _member(node: xr.DataTree, group: str, name: str, category: str) -> xr.DataArray:
+    held = node[group].to_dataset()
+    if name not in held.data_vars:
+        known = ", ".join(map(str, held.data_vars)) or "none"
+        raise ProjectError(f"category '{category}': no {group} '{name}': choose one of {known}")
+    return held[name]
+
+
+def _axis(node: xr.DataTree, name: str) -> str:
+    dims = node[EMBEDDING_GROUP][name].dims
+    return str(dims[-1]) if len(dims) > 1 else ""
+
+
+def _scores(node: xr.DataTree) -> xr.Dataset:
+    return node[SCORE_GROUP].to_dataset() if SCORE_GROUP in node.children else xr.Dataset()
+
+
+def _of_class(project: Project, category: str) -> NDArray[np.int64]:
+    data = project.attributions
+    names = data[CLASS].values.astype(str).tolist()
+    if category not in names:
+        raise ProjectError(f"{project.path}: no category '{category}': choose one of {', '.join(names)}")
+    label = data[LABEL].values
+    member = label == names.index(category) if label.ndim == 1 else label[:, names.index(category)].astype(bool)
+    return np.flatnonzero(member)
+
+
+def _rows(variable: xr.DataArray, rows: NDArray[np.int64]) -> NDArray:
+    """Read rows in any order: in the file's order, each once, which is what a chunked file serves fastest."""
+    ordered, back = np.unique(rows, return_inverse=True)
+    return variable.isel({SAMPLE: ordered}).values[back]
+
+
+def _channels_first(variable: xr.DataArray) -> xr.DataArray:
+    if {Y, X} <= set(variable.dims) and CHANNEL in variable.dims:
+        return variable.transpose(SAMPLE, CHANNEL, Y, X)
+    return variable
+
+
+def _probability(output: NDArray) -> NDArray[np.float64]:
+    output = output.astype(float)
+    if output.size == 0 or ((output >= 0).all() and np.allclose(output.sum(axis=1), 1, atol=1e-3)):
+        return output
+    odds = np.exp(output - output.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)

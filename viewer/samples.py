@@ -1,0 +1,92 @@
+"""Samples as pictures: the rows that a page shows, each as input, attribution and overlay."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from relfunc.heatmap import heatmap, overlay, picture
+
+from .project import Project, pixels
+
+KINDS: Final = ("input", "attribution", "overlay")
+LARGEST: Final = 224
+"""Longest side of a thumbnail in pixels; larger pictures are reduced before they are sent."""
+
+
+def thumbnails(
+    project: Project,
+    rows: NDArray[np.int64],
+    *,
+    kinds: Sequence[str] = KINDS,
+    cmap: str = "bwr",
+    largest: int = LARGEST,
+) -> list[dict[str, str]]:
+    """Draw some samples, as data URIs by kind.
+
+    Parameters
+    ----------
+    project : Project
+        Where to read; only these rows are read.
+    rows : numpy.ndarray
+        (k,) positions in ``attributions.nc``.
+    kinds : sequence of str
+        Which of :data:`KINDS` to draw. Without inputs, only attributions are drawn.
+    cmap : str
+        The heatmap's colour map, as :func:`relfunc.heatmap.palette` takes it.
+    largest : int
+        The longest side of a picture in pixels.
+
+    Raises
+    ------
+    ProjectError
+        If the file cannot be read any more.
+    """
+    if rows.size == 0:
+        return []
+    attribution, inputs = pixels(project, rows)
+    relevance, shown = as_pictures(attribution), None if inputs is None else as_pictures(inputs)
+    return [
+        {
+            kind: data_uri(drawn, largest)
+            for kind in KINDS
+            if kind in kinds and (drawn := draw(kind, relevance[k], None if shown is None else shown[k], cmap))
+        }
+        for k in range(rows.size)
+    ]
+
+
+def draw(kind: str, relevance: NDArray, shown: NDArray | None, cmap: str) -> Image.Image | None:
+    """Draw one sample as a kind of picture; None where that needs an input and there is none."""
+    if kind == "attribution":
+        return heatmap(relevance, cmap=cmap, channels="first").convert("RGB")
+    if shown is None:
+        return None
+    if kind == "input":
+        return picture(shown, channels="first")
+    return overlay(relevance, shown, cmap=cmap, channels="first")
+
+
+def as_pictures(values: NDArray) -> NDArray:
+    """Return samples as ``(k, y, x)`` or ``(k, channel, y, x)``: a vector becomes a picture one pixel high.
+
+    Examples
+    --------
+    >>> as_pictures(np.zeros((5, 7))).shape
+    (5, 1, 7)
+    """
+    return values.reshape(len(values), 1, -1) if values.ndim == 2 else values
+
+
+def data_uri(image: Image.Image, largest: int) -> str:
+    """Return a picture as a PNG data URI, reduced if it is larger than ``largest``."""
+    if max(image.size) > largest:
+        image = image.copy()
+        image.thumbnail((largest, largest))
+    held = io.BytesIO()
+    image.save(held, format="PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode()

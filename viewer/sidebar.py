@@ -1,0 +1,80 @@
+"""What to show: class, embedding, clustering, colours; and the classes by score."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from relfunc.heatmap import COLORMAPS
+
+from .components import Part, Rows, beside, card, choice, title
+from .project import Held, Project, axes, categories, clustering_names, embedding_names, ranking, score_names
+from .state import View, show
+
+
+def sidebar(projects: Sequence[Held], view: View) -> Part:
+    """Make the choices of what to show, and the classes by score."""
+    picks = {
+        name: choice(label)
+        for name, label in (("category", "Class"), ("embedding", "Embedding"), ("clustering", "Clustering"))
+    }
+    axis = {name: choice(f"{name.upper()} axis") for name in ("x", "y")}
+    both = beside(*axis.values())
+    cmap = choice("Heatmap colours", options=list(COLORMAPS), value=view.cmap)
+    cmap.param.watch(lambda event: setattr(view, "cmap", event.new), "value")
+    score, ranked, heading = choice(""), Rows(sizing_mode="stretch_width", margin=0), title("Classes")
+
+    for name, widget in {**picks, **axis}.items():
+        widget.param.watch(
+            lambda event, name=name: (
+                event.new in (None, getattr(view, name)) or show(projects, view, **{name: event.new})
+            ),
+            "value",
+        )
+    score.param.watch(lambda event: rank(), "value")
+    ranked.on_msg(lambda event: show(projects, view, category=event.data["pick"]))
+
+    def offer(*_: Any) -> None:
+        project = projects[view.project]
+        offered: dict[str, Sequence[Any]] = {name: [] for name in (*picks, *axis)}
+        if isinstance(project, Project) and view.points is not None:
+            dims = axes(project, view.category, view.embedding) if view.embedding else 0
+            offered = {
+                "category": categories(project),
+                "embedding": embedding_names(project, view.category),
+                "clustering": clustering_names(project, view.category),
+                "x": range(dims),
+                "y": range(dims),
+            }
+        for name, widget in {**picks, **axis}.items():
+            widget.param.update(
+                options={str(value + 1): value for value in offered[name]} if name in axis else list(offered[name]),
+                value=getattr(view, name) if offered[name] else None,
+                disabled=not offered[name],
+            )
+        both.visible = len(offered["x"]) > 2
+        scores = score_names(project) if isinstance(project, Project) else ()
+        score.param.update(
+            options={f"by {name}": name for name in scores},
+            value=score.value if score.value in scores else next(iter(scores), None),
+        )
+        score.visible = len(scores) > 1
+        rank()
+
+    def rank() -> None:
+        project = projects[view.project]
+        held = ranking(project, score.value) if isinstance(project, Project) and score.value else ()
+        heading.object = "<h2>Classes</h2>" if held else ""
+        best = max((abs(value) for _, value in held), default=0) or 1
+        ranked.items = [
+            {
+                "key": name,
+                "name": name,
+                "value": f"{value:.3g}",
+                "share": max(value, 0) / best,
+                "on": name == view.category,
+            }
+            for name, value in held
+        ]
+
+    view.param.watch(offer, ["points", "trouble"])
+    offer()
+    return card(*picks.values(), both, cmap, heading, score, ranked, kind="side")

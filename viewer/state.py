@@ -1,0 +1,126 @@
+"""The state of a view, the only thing in the viewer that changes: what is chosen, and which samples are selected."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import param
+from numpy.typing import NDArray
+
+from relfunc.errors import RelfuncError
+from relfunc.heatmap import COLORMAPS
+
+from .project import (
+    Failure,
+    Held,
+    Points,
+    Project,
+    ProjectError,
+    axes,
+    categories,
+    clustering_names,
+    embedding_names,
+    points,
+)
+from .samples import KINDS
+from .selection import Mode, combine
+
+NAMES: Final = ("category", "embedding", "clustering", "x", "y")
+UNDONE: Final = 50
+"""How many selections can be taken back."""
+
+
+class View(param.Parameterized):
+    """What one visitor sees. The page changes it, and redraws what depends on what has changed."""
+
+    project = param.Integer(default=0, bounds=(0, None), doc="Position of the project among those opened.")
+    category = param.String(doc="The category, such as a class.")
+    embedding = param.String(doc="The embedding; empty if there is none.")
+    clustering = param.String(doc="The clustering; empty if there is none.")
+    x = param.Integer(default=0, bounds=(0, None), doc="Axis of the embedding that runs to the right.")
+    y = param.Integer(default=1, bounds=(0, None), doc="Axis of the embedding that runs upwards.")
+    points = param.ClassSelector(class_=Points, allow_None=True, doc="The category's samples, read; None without any.")
+    selected = param.Array(default=np.empty(0, np.int64), doc="Positions in the category, sorted.")
+    past = param.List(default=[], doc="Earlier selections, the latest last.")
+    hidden = param.List(default=[], item_type=int, doc="Clusters that are not drawn.")
+    kinds = param.ListSelector(default=list(KINDS), objects=list(KINDS), doc="Which pictures of a sample are shown.")
+    cmap = param.Selector(default="coldnhot", objects=list(COLORMAPS), doc="Colour map of the attributions.")
+    page = param.Integer(default=0, bounds=(0, None), doc="Page of the samples that is shown.")
+    trouble = param.String(doc="Why the project cannot be shown; empty if it can.")
+    theme = param.Selector(default="system", objects=["system", "light", "dark"], doc="Colours of the page.")
+
+
+def choose(view: View, project: Project, /, **changes: Any) -> None:
+    """Change what is shown, keep of the rest what exists there, and read where its points are.
+
+    Parameters
+    ----------
+    view : View
+        The state to change, in one step.
+    project : Project
+        Where the choices must exist; that at position ``view.project``, or at ``changes["project"]``.
+    **changes
+        New values of ``project``, ``category``, ``embedding``, ``clustering``, ``x`` and ``y``.
+    """
+    moved = changes.get("project", view.project) != view.project or view.points is None
+    wanted = settled(project, **{name: changes.get(name, getattr(view, name)) for name in NAMES})
+    moved |= wanted["category"] != view.category
+    shown = points(
+        project,
+        wanted["category"],
+        embedding=wanted["embedding"] or None,
+        clustering=wanted["clustering"] or None,
+        x=wanted["x"],
+        y=wanted["y"],
+    )
+    fresh = {"selected": np.empty(0, np.int64), "past": [], "page": 0} if moved else {}
+    unseen = {"hidden": []} if moved or wanted["clustering"] != view.clustering else {}
+    view.param.update(**{"project": changes.get("project", view.project), **wanted, **fresh, **unseen}, points=shown)
+
+
+def show(projects: Sequence[Held], view: View, /, **changes: Any) -> None:
+    """Change what is shown; what cannot be read becomes a notice on the page."""
+    project = projects[changes.get("project", view.project)]
+    try:
+        if isinstance(project, Failure):
+            raise OSError(project.reason)
+        view.trouble = ""
+        choose(view, project, **changes)
+    except (RelfuncError, OSError, RuntimeError) as error:
+        view.param.update(**changes, points=None, selected=np.empty(0, np.int64), past=[], trouble=str(error))
+
+
+def settled(project: Project, *, category: str, embedding: str, clustering: str, x: int, y: int) -> dict[str, Any]:
+    """Return the choices nearest to those wanted that exist in a project: kept if they do, else the first there is.
+
+    Raises
+    ------
+    ProjectError
+        If the project has no category.
+    """
+    names = categories(project)
+    if not names:
+        raise ProjectError(f"{project.path}: no samples: attributions.nc holds none, make it again")
+    category = _kept(category, names)
+    embedding = _kept(embedding, embedding_names(project, category))
+    last = max(axes(project, category, embedding) - 1, 0) if embedding else 0
+    x, y = (x, y) if max(x, y) <= last else (0, 1)
+    clustering = _kept(clustering, clustering_names(project, category))
+    return {"category": category, "embedding": embedding, "clustering": clustering, "x": x, "y": y}
+
+
+def select(view: View, new: NDArray[np.int64], mode: Mode = "replace") -> None:
+    """Change the selection and remember the one before."""
+    chosen = combine(view.selected, new, mode)
+    if not np.array_equal(chosen, view.selected):
+        view.param.update(selected=chosen, past=[*view.past, view.selected][-UNDONE:], page=0)
+
+
+def undo(view: View) -> None:
+    """Take the last change of the selection back, if there is one."""
+    if view.past:
+        view.param.update(selected=view.past[-1], past=view.past[:-1], page=0)
+
+
+def _kept(name: str, names: tuple[str, ...]) -> str:
+    return name if name in names else names[0] if names else ""
