@@ -1,0 +1,205 @@
+"""Scores that say how many strategies there are and how far apart they lie."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from sklearn.metrics import silhouette_score
+
+from relfunc.schema import CLUSTERING, EIGENVALUE, NOISE
+
+from ._kernels import fisher
+from .errors import DataError
+from .steps import CLUSTERING as CLUSTERING_ROLE
+from .steps import SCORE, having, matrix, result, variable
+
+CLUSTER = "cluster"
+
+
+def eigengap(data: xr.Dataset, *, most: int = 10) -> xr.Dataset:
+    """Count the strategies by the widest gap between neighbouring eigenvalues of the Laplacian [1]_ [2]_.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With ``eigenvalue(eigen)``, ascending.
+    most : int
+        Gaps after at most so many eigenvalues are looked at.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``eigengap``, the widest λ_{i+1} − λ_i, and ``n_strategies``, its i, counted from 1. NaN and 1 for one
+        eigenvalue.
+
+    References
+    ----------
+    .. [1] Lapuschkin et al. 2019, Unmasking Clever Hans predictors, Nature Communications 10, methods.
+    .. [2] von Luxburg 2007, A tutorial on spectral clustering, Statistics and Computing 17, section 8.3.
+
+    Examples
+    --------
+    >>> found = eigengap(xr.Dataset({"eigenvalue": ("eigen", [0.0, 0.1, 0.7, 0.8])}))
+    >>> float(found["eigengap"].round(6)), int(found["n_strategies"])
+    (0.6, 2)
+    """
+    gaps = np.diff(variable(data, EIGENVALUE, "eigengap").values)[:most]
+    widest = int(np.argmax(gaps)) if gaps.size else 0
+    return xr.Dataset(
+        {
+            "eigengap": result(SCORE, (), float(gaps[widest]) if gaps.size else np.nan, most=most),
+            "n_strategies": result(SCORE, (), float(widest + 1), most=most),
+        }
+    )
+
+
+def separability(
+    data: xr.Dataset,
+    *,
+    of: str = "spectral",
+    n_dims: int | None = None,
+    ridge: float = 1e-2,
+) -> xr.Dataset:
+    """Score every clustering by Fisher's discriminant [1]_, whole and each cluster against the rest.
+
+    τ = max_w (wᵀ S_b w) / (wᵀ (S_w + λI) w), with the between- and within-cluster scatter S_b and S_w, and
+    λ = ``ridge`` · tr(S_b + S_w) / d, without which τ is infinite for clusters that are one point each.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With clusterings and the variable ``of``.
+    of : str
+        Where separability is measured: an embedding, or "features".
+    n_dims : int, optional
+        Only its first so many columns; all, if not given.
+    ridge : float
+        Strength of the regularisation.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``separability(clustering)`` and ``cluster_separability(clustering, cluster)``; NaN where there is only one
+        cluster, or one has a single sample. Noise belongs to the rest, and is left out of the first.
+
+    References
+    ----------
+    .. [1] Anders et al. 2022, Finding and removing Clever Hans, Information Fusion 77, section 3.1 (arXiv 1912.11425).
+
+    Examples
+    --------
+    >>> data = xr.Dataset({"spectral": (("sample", "eigen"), [[0.0], [0.2], [1.0], [1.2]])})
+    >>> data["kmeans-02"] = xr.Variable("sample", [0, 0, 1, 1], {"role": "clustering"})
+    >>> separability(data, ridge=0)["separability"].values.round(6)
+    array([25.])
+    """
+    x = matrix(data, of, "separability")[:, :n_dims]
+    attrs = {"of": of, "n_dims": x.shape[1], "ridge": ridge}
+    clusterings = _clusterings(data, "separability")
+    whole = np.full(len(clusterings), np.nan)
+    each = np.full((len(clusterings), _most(clusterings)), np.nan)
+    white = fisher.whitened(x, ridge)
+    for row, labels in enumerate(clusterings.values()):
+        inside = labels != NOISE
+        whole[row] = _tau(white if inside.all() else fisher.whitened(x[inside], ridge), labels[inside])
+        for cluster in np.unique(labels[inside]):
+            each[row, cluster] = _tau(white, labels == cluster)
+    return _scores(
+        clusterings,
+        separability=result(SCORE, (CLUSTERING,), whole, **attrs),
+        cluster_separability=result(SCORE, (CLUSTERING, CLUSTER), each, **attrs),
+    )
+
+
+def silhouette(data: xr.Dataset, *, of: str = "spectral", n_dims: int | None = None) -> xr.Dataset:
+    """Score every clustering by its mean silhouette coefficient [1]_.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With clusterings and the variable ``of``.
+    of : str
+        Where distances are measured: an embedding, or "features".
+    n_dims : int, optional
+        Only its first so many columns; all, if not given.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``silhouette(clustering)`` in [−1, 1]; NaN unless 2 ≤ clusters < samples. Noise is left out.
+
+    References
+    ----------
+    .. [1] Rousseeuw 1987, Silhouettes, Journal of Computational and Applied Mathematics 20.
+
+    Examples
+    --------
+    >>> data = xr.Dataset({"spectral": (("sample", "eigen"), [[0.0], [0.0], [1.0], [1.0]])})
+    >>> data["kmeans-02"] = xr.Variable("sample", [0, 0, 1, 1], {"role": "clustering"})
+    >>> silhouette(data)["silhouette"].values
+    array([1.])
+    """
+    x = matrix(data, of, "silhouette")[:, :n_dims]
+    clusterings = _clusterings(data, "silhouette")
+    values = np.full(len(clusterings), np.nan)
+    for row, labels in enumerate(clusterings.values()):
+        inside = labels != NOISE
+        if 2 <= np.unique(labels[inside]).size < inside.sum():
+            values[row] = silhouette_score(x[inside], labels[inside])
+    return _scores(clusterings, silhouette=result(SCORE, (CLUSTERING,), values, of=of, n_dims=x.shape[1]))
+
+
+def size(data: xr.Dataset) -> xr.Dataset:
+    """Count the samples of every cluster.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With clusterings.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``size(clustering, cluster)``, 0 for clusters a clustering does not have, and ``noise(clustering)``.
+
+    Examples
+    --------
+    >>> data = xr.Dataset({"kmeans-02": ("sample", [0, 0, 1], {"role": "clustering"})})
+    >>> size(data)["size"].values
+    array([[2., 1.]])
+    """
+    clusterings = _clusterings(data, "size")
+    counts = np.zeros((len(clusterings), _most(clusterings)))
+    for row, labels in enumerate(clusterings.values()):
+        counts[row] = np.bincount(labels[labels != NOISE], minlength=counts.shape[1])
+    noise = np.array([float(np.sum(labels == NOISE)) for labels in clusterings.values()])
+    return _scores(
+        clusterings,
+        size=result(SCORE, (CLUSTERING, CLUSTER), counts),
+        noise=result(SCORE, (CLUSTERING,), noise),
+    )
+
+
+def _tau(white: NDArray, groups: NDArray) -> float:
+    """Return τ, or NaN where a group of one sample would make any direction look perfect."""
+    _, counts = np.unique(groups, return_counts=True)
+    return float("nan") if counts.size < 2 or counts.min() < 2 else fisher.separability(white, groups)
+
+
+def _clusterings(data: xr.Dataset, step: str) -> dict[str, NDArray]:
+    found = {name: labels.values for name, labels in having(data, CLUSTERING_ROLE).items()}
+    if not found:
+        raise DataError(f"{step}: there is no clustering to score: put one before this step")
+    return found
+
+
+def _most(clusterings: dict[str, NDArray]) -> int:
+    return max([1, *(int(labels.max(initial=NOISE)) + 1 for labels in clusterings.values())])
+
+
+def _scores(clusterings: dict[str, NDArray], **scores: xr.Variable) -> xr.Dataset:
+    coords: dict[str, list[Any]] = {CLUSTERING: list(clusterings)}
+    if any(CLUSTER in score.dims for score in scores.values()):
+        coords[CLUSTER] = list(range(_most(clusterings)))
+    return xr.Dataset(scores, coords=coords)

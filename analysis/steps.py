@@ -1,0 +1,88 @@
+"""What a step is: a function ``Dataset -> Dataset`` whose results say by ``role`` where in the tree they belong.
+
+A step reads variables of the dataset it is given and returns a dataset of what it computed, and only that. Working
+variables, such as ``features`` or the edges of a graph, serve the steps after it. *Results* carry the attribute
+``role``: an ``embedding``, a ``clustering`` or a ``score`` goes into the group of that name, an ``eigenvalue`` to the
+category itself.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from relfunc import schema
+
+from .errors import DataError
+
+ROLE: Final = "role"
+EMBEDDING: Final = "embedding"
+CLUSTERING: Final = "clustering"
+SCORE: Final = "score"
+SPECTRUM: Final = "eigenvalue"
+ROLES: Final = (SPECTRUM, EMBEDDING, CLUSTERING, SCORE)
+
+FEATURES: Final = "features"
+
+AnyStep = TypeVar("AnyStep", bound=Callable[..., xr.Dataset])
+_TRANSIENT = "__analysis_transient__"
+
+
+def transient(step: AnyStep) -> AnyStep:
+    """Mark a step whose working variables are as large as its input and quick to compute: they are never stored."""
+    setattr(step, _TRANSIENT, True)
+    return step
+
+
+def is_transient(step: Callable[..., Any]) -> bool:
+    """Whether a step's result is computed again rather than stored."""
+    return getattr(step, _TRANSIENT, False)
+
+
+def variable(data: xr.Dataset, name: str, step: str) -> xr.DataArray:
+    """Return variable ``name``, or say which there are."""
+    if name not in data.data_vars:
+        there = ", ".join(f"'{other}'" for other in data.data_vars) or "none"
+        raise DataError(f"{step}: no variable '{name}'; there are {there}: put the step that makes it before this one")
+    return data[name]
+
+
+def matrix(data: xr.Dataset, name: str, step: str) -> np.ndarray:
+    """Return variable ``name`` as an array (sample, feature)."""
+    values = variable(data, name, step)
+    if values.ndim != 2 or values.dims[0] != schema.SAMPLE:
+        raise DataError(f"{step}: variable '{name}' has dimensions {values.dims}, not (sample, feature): flatten it")
+    return values.values
+
+
+def result(role: str, dims: tuple[str, ...], values: Any, **attrs: Any) -> xr.Variable:
+    """Return a variable that is laid out in the tree by its role."""
+    return xr.Variable(dims, values, {ROLE: role, **attrs})
+
+
+def having(data: xr.Dataset, role: str) -> dict[str, xr.DataArray]:
+    """Variables of a role, by name, in order."""
+    return {str(name): array for name, array in data.data_vars.items() if array.attrs.get(ROLE) == role}
+
+
+def choice(value: str, among: tuple[str, ...], parameter: str, step: str) -> str:
+    """Return ``value`` if it is one of the choices of a parameter."""
+    if value not in among:
+        raise DataError(f"{step}: {parameter}={value!r} is none of {', '.join(map(repr, among))}")
+    return value
+
+
+def merged(data: xr.Dataset, computed: xr.Dataset) -> xr.Dataset:
+    """Return ``data`` with ``computed`` added or in place of what it had.
+
+    A variable of ``data`` that lies along a dimension whose size has changed is dropped, as a resized heatmap and
+    the image it once matched share no pixels any more.
+    """
+    sizes: Mapping[Any, int] = computed.sizes
+    stale = [
+        name
+        for name, old in data.variables.items()
+        if name in computed.variables or any(sizes.get(dim, size) != size for dim, size in old.sizes.items())
+    ]
+    return xr.merge([data.drop_vars(stale), computed], join="exact", combine_attrs="override", compat="identical")
