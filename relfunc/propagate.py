@@ -1,0 +1,387 @@
+r"""Propagate relevance through one operation: the reader of rule tables, and the rules that are no tables.
+
+Each function takes the relevance of an operation's output and returns that of its tensors; all are made of ordinary
+differentiable torch operations, so that relevance can be vmapped, compiled and differentiated again.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from .errors import RelfuncError
+from .ops import name_of
+from .rules import ALL, NONE, AnyRule, Elementary, Part, Plain, Rule, Stabilizer, Term
+
+
+class PropagateError(RelfuncError, ValueError):
+    """A rule does not fit the tensors it met."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a tensor (or size) in the arguments of a call."""
+
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One operation of the graph: a function and its arguments, with slots for the values that vary.
+
+    Parameters
+    ----------
+    target : callable
+        The function.
+    args, kwargs : tuple, dict
+        Its arguments, with a :class:`Slot` for every value of the graph.
+    data : tuple of int
+        Slots that carry relevance.
+    """
+
+    target: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    data: tuple[int, ...]
+
+    def __call__(self, *values: Any) -> Any:
+        """Run the operation."""
+        args, kwargs = pytree.tree_map_only(Slot, lambda slot: values[slot.index], (self.args, self.kwargs))
+        return self.target(*args, **kwargs)
+
+    def transpose(self, cotangent: Any, *values: Any) -> tuple[Any, ...]:
+        """Multiply by the transposed Jacobian at ``values``; one result for each data slot."""
+
+        def of_data(*data: Any) -> Any:
+            filled = list(values)
+            for slot, value in zip(self.data, data, strict=True):
+                filled[slot] = value
+            return self(*filled)
+
+        return torch.func.vjp(of_data, *(values[slot] for slot in self.data))[1](cotangent)
+
+
+@dataclass(frozen=True, eq=False)
+class Propagate:
+    """Backward of one operation under a rule: ``(relevance, output, *values) -> relevance of each data slot``.
+
+    Parameters
+    ----------
+    rule : Rule, Elementary or callable
+        As the composite gave it, simplified.
+    call : Call
+        The operation.
+    receivers : tuple of int
+        The data slots that get relevance, for rules that choose.
+    rectified : bool
+        Whether ``output`` is a ReLU of the output, equal wherever relevance is not zero.
+    """
+
+    rule: AnyRule
+    call: Call
+    receivers: tuple[int, ...]
+    rectified: bool
+
+    @property
+    def __name__(self) -> str:
+        return f"{getattr(self.rule, 'name', getattr(self.rule, '__name__', 'custom'))}_{name_of(self.call.target)}"
+
+    def __call__(self, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
+        """Return the relevance of each data slot."""
+        if isinstance(self.rule, Rule):
+            if name_of(self.call.target) in _TRANSPOSES:
+                return (_read(self.rule, self.call, relevance, output, self.rectified, *values),)
+            return _read_linear(self.rule, self.call, relevance, output, self.rectified, *values)
+        if isinstance(self.rule, Elementary):
+            return _ELEMENTARY[self.rule.name](self, relevance, *values, **dict(self.rule.options))
+        return _custom(self.rule, self.call, relevance, output, *values)
+
+
+def needs_output(rule: AnyRule) -> bool:
+    """Whether a rule reads the operation's output, so that it has to be kept."""
+    if isinstance(rule, Elementary):
+        return False
+    return not isinstance(rule, Rule) or any(b.gate or _is_forward(rule, b.terms) for b in rule.branches)
+
+
+# --- the reader ---------------------------------------------------------------------------------------
+
+
+def _read(
+    rule: Rule, call: Call, relevance: Tensor, output: Tensor | None, rectified: bool, x: Tensor, *parameters: Tensor
+) -> Tensor:
+    """Relevance of an affine operation's input, as the rule's table says."""
+    weight, bias = _parameters(call, parameters)
+    total = None
+    for branch in rule.branches:
+        parts = [
+            (term, _input_part(term.x, x, rule), *_parameter_parts(rule, term, weight, bias)) for term in branch.terms
+        ]
+        if _is_forward(rule, branch.terms) and output is not None:
+            share = _share(relevance, output, rule.stabilizer, rectified)
+        else:
+            z = _sum(term.sign * _affine(call, xt, wt, bt) for term, xt, wt, bt in parts)
+            share = relevance / rule.stabilizer(z)
+        if branch.gate and output is not None:
+            share = torch.where(output > 0 if branch.gate > 0 else output < 0, share, 0)
+        if branch.scale != 1:
+            share = branch.scale * share
+        transpose = _TRANSPOSES[name_of(call.target)]
+        for term, xt, wt, _ in parts:
+            contribution = transpose(share, x, wt, **call.kwargs)
+            if term.x != "one":
+                contribution = xt * contribution
+            total = _signed_sum(total, contribution, term.sign)
+    return torch.zeros_like(x) if total is None else total
+
+
+def _read_linear(
+    rule: Rule, call: Call, relevance: Any, output: Tensor | None, rectified: bool, *values: Any
+) -> tuple[Any, ...]:
+    """Relevance of the inputs of a linear operation without parameters, in proportion to their contributions."""
+    if output is None or any(not _is_forward(rule, b.terms) or b.gate for b in rule.branches):
+        raise PropagateError(f"{rule} needs an operation with weights: give '{name_of(call.target)}' the rule norm()")
+    share = _share(relevance, output, rule.stabilizer, rectified)
+    grads = call.transpose(share, *values)
+    return tuple(pytree.tree_map(torch.mul, values[slot], grad) for slot, grad in zip(call.data, grads, strict=True))
+
+
+def _share(relevance: Tensor, z: Tensor, stabilizer: Stabilizer, nonnegative: bool) -> Tensor:
+    if nonnegative and isinstance(stabilizer, Plain):
+        return relevance / stabilizer.nonnegative(z)
+    return relevance / stabilizer(z)
+
+
+def _is_forward(rule: Rule, terms: tuple[Term, ...]) -> bool:
+    """Whether the terms are the operation itself, so that its output is their sum."""
+    return not rule.zero_params and terms == (Term(),)
+
+
+def _input_part(part: Part, x: Tensor, rule: Rule) -> Tensor:
+    if part == "one":
+        return torch.ones_like(x)
+    if part in {"low", "high"}:
+        low, high = rule.bounds or (0, 0)
+        bound = torch.tensor(low if part == "low" else high, dtype=x.dtype, device=x.device)
+        try:
+            return bound.expand(x.shape)
+        except RuntimeError as error:
+            raise PropagateError(
+                f"zbox: a bound of shape {tuple(bound.shape)} does not broadcast to an input of shape {tuple(x.shape)}: "
+                "a bound per channel of an image has shape (channel, 1, 1)"
+            ) from error
+    return _part(part, x)
+
+
+def _parameter_parts(rule: Rule, term: Term, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    weight = torch.zeros_like(weight) if "weight" in rule.zero_params else _part(term.weight, weight)
+    if bias is None or "bias" in rule.zero_params or term.bias == NONE:
+        return weight, None
+    return weight, _part(term.bias, bias)
+
+
+def _part(part: Part, a: Tensor) -> Tensor:
+    """Return ``positive * max(a, 0) + negative * min(a, 0)``, or what the part's name says."""
+    if part == ALL:
+        return a
+    if part == "one":
+        return torch.ones_like(a)
+    if part == "square":
+        return a.square()
+    if not isinstance(part, tuple):
+        raise PropagateError(f"a weight or bias has no part {part!r}")
+    positive, negative = part
+    if positive == negative:
+        return positive * a
+    if negative == 0:
+        return positive * a.clamp(min=0)
+    if positive == 0:
+        return negative * a.clamp(max=0)
+    return torch.where(a > 0, positive * a, negative * a)
+
+
+# --- affine operations --------------------------------------------------------------------------------
+
+
+def _parameters(call: Call, parameters: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
+    weight, bias = call.args[1], call.args[2]
+    return (
+        parameters[weight.index - 1] if isinstance(weight, Slot) else weight,
+        parameters[bias.index - 1] if isinstance(bias, Slot) else bias,
+    )
+
+
+def _affine(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if bias is None and name_of(call.target) == "scale_shift":
+        bias = torch.zeros_like(weight)
+    return call.target(x, weight, bias, **call.kwargs)
+
+
+def _linear_transpose(share: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    return share @ weight
+
+
+def _scale_transpose(share: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    return share * weight.view(1, -1, *(1,) * (x.ndim - 2))
+
+
+def _convolution_transpose(transposed: bool) -> Callable[..., Tensor]:
+    def transpose(
+        share: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        n = weight.ndim - 2
+        dilation = _each(dilation, n)
+        pads = _pads(padding, weight, dilation)
+        if pads is None:  # an even kernel padded to "same" is padded on one side more than on the other
+            call = F.conv1d if n == 1 else F.conv2d if n == 2 else F.conv3d
+            forward = partial(call, weight=weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
+            return torch.func.vjp(forward, x)[1](share)[0]
+        batched = x.ndim == n + 2
+        grad, _, _ = torch.ops.aten.convolution_backward(
+            share if batched else share[None],
+            x if batched else x[None],
+            weight,
+            None,
+            _each(stride, n),
+            pads,
+            dilation,
+            transposed,
+            _each(output_padding, n),
+            groups,
+            (True, False, False),
+        )
+        return grad if batched else grad[0]
+
+    return transpose
+
+
+def _each(value: Any, n: int) -> list[int]:
+    return [int(value)] * n if isinstance(value, int) else list(value) * (n if len(value) == 1 else 1)
+
+
+def _pads(padding: Any, weight: Tensor, dilation: list[int]) -> list[int] | None:
+    if not isinstance(padding, str):
+        return _each(padding, weight.ndim - 2)
+    totals = [0 if padding == "valid" else d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    return None if any(t % 2 for t in totals) else [t // 2 for t in totals]
+
+
+_TRANSPOSES: dict[str, Callable[..., Tensor]] = {
+    "linear": _linear_transpose,
+    "scale_shift": _scale_transpose,
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution_transpose(False)),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _convolution_transpose(True)),
+}
+
+
+# --- rules that are no tables -------------------------------------------------------------------------
+
+
+def _pass(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
+    if len(step.call.data) > 1:
+        raise PropagateError(f"pass() is for operations of one tensor, not '{name_of(step.call.target)}'")
+    return (relevance,)
+
+
+def _gradient(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
+    name = name_of(step.call.target)
+    if name in _TRANSPOSES:
+        weight, _ = _parameters(step.call, values[1:])
+        return (_TRANSPOSES[name](relevance, values[0], weight, **step.call.kwargs),)
+    return step.call.transpose(relevance, *values)
+
+
+def _guided_backprop(step: Propagate, relevance: Tensor, *values: Any) -> tuple[Tensor, ...]:
+    return _gradient(step, relevance.clamp(min=0), *values)
+
+
+def _deconvnet(step: Propagate, relevance: Tensor, *values: Any) -> tuple[Tensor, ...]:
+    return (relevance.clamp(min=0),)
+
+
+def _beta_smooth(step: Propagate, relevance: Tensor, x: Tensor, *values: Any, beta: float) -> tuple[Tensor, ...]:
+    return (torch.sigmoid(beta * x) * relevance,)
+
+
+def _proportional(
+    step: Propagate, relevance: Tensor, x: Tensor, *values: Any, stabilizer: Stabilizer
+) -> tuple[Tensor, ...]:
+    """Spread over each window of a max pooling, as its sum pooling would: the average's factor cancels."""
+    name = name_of(step.call.target)
+    average = getattr(F, name.replace("max", "avg"), None)
+    if average is None:
+        raise PropagateError(f"proportional() is for max pooling, not '{name}'")
+    options = {**step.call.kwargs}
+    if options.pop("return_indices", False) or math.prod(_each(options.pop("dilation", 1), 1)) != 1:
+        raise PropagateError(f"proportional() takes a '{name}' without indices and dilation")
+    args = tuple(a for a in step.call.args[1:] if not isinstance(a, Slot))
+    if name.startswith("max"):
+        options["count_include_pad"] = True
+    z, vjp = torch.func.vjp(lambda a: average(a, *args[:3], **options), x)[:2]
+    return (x * vjp(relevance / stabilizer(z))[0],)
+
+
+def _signal(step: Propagate, relevance: Tensor, *values: Any) -> tuple[Any, ...]:
+    """Give all relevance of a product to its signal, or equal shares to its factors."""
+    part = relevance / len(step.receivers)
+    shares = []
+    for slot in step.call.data:
+        summed = _sum_to(part, values[slot].shape) if slot in step.receivers else torch.zeros_like(values[slot])
+        shares.append(summed)
+    return tuple(shares)
+
+
+def _custom(rule: Callable[..., Any], call: Call, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
+    returned = rule(call, values, output, relevance)
+    returned = returned if isinstance(returned, tuple) else (returned,)
+    if len(returned) != len(call.data):
+        raise PropagateError(
+            f"the rule {getattr(rule, '__name__', rule)} returned {len(returned)} relevances for "
+            f"'{name_of(call.target)}', which has {len(call.data)} inputs that carry relevance"
+        )
+    return returned
+
+
+_ELEMENTARY: dict[str, Callable[..., tuple[Any, ...]]] = {
+    "pass": _pass,
+    "gradient": _gradient,
+    "guided_backprop": _guided_backprop,
+    "deconvnet": _deconvnet,
+    "beta_smooth": _beta_smooth,
+    "proportional": _proportional,
+    "signal": _signal,
+}
+
+
+def _sum_to(a: Tensor, shape: torch.Size) -> Tensor:
+    """Undo broadcasting by summing."""
+    a = a.sum(tuple(range(a.ndim - len(shape)))) if a.ndim > len(shape) else a
+    stretched = tuple(d for d, size in enumerate(shape) if size == 1 and a.shape[d] != 1)
+    return a.sum(stretched, keepdim=True) if stretched else a
+
+
+def _sum(tensors: Any) -> Tensor:
+    total, *rest = list(tensors)
+    for tensor in rest:
+        total = total + tensor
+    return total
+
+
+def _signed_sum(total: Tensor | None, tensor: Tensor, sign: int) -> Tensor:
+    if total is None:
+        return tensor if sign > 0 else -tensor
+    return total + tensor if sign > 0 else total - tensor
