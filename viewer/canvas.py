@@ -1,18 +1,28 @@
-"""The map: how much of an embedding is in view, and its picture when there are too many points for glyphs."""
+"""The picture of an embedding, drawn here so that the browser is sent pixels and never the points.
+
+One pass over the grid cells in view adds up, for every pixel, how many points fall on it and the sum of their colours,
+at a cost that does not depend on the number of colours. A pixel's colour is the mean, its opacity the equalised count,
+as Datashader's ``by`` and ``shade(how="eq_hist")`` give. Selected points are added up apart and drawn on top.
+"""
 
 import io
 from typing import Final, NamedTuple
 
-import datashader as ds
-import datashader.transfer_functions as tf
+import numba as nb
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
-from .palette import colour
+from .index import Grid
 
 GLYPHS: Final = 10_000
-"""Up to this many points the browser draws them itself; above, it is sent a picture."""
+"""Up to this many points in view the browser draws them itself; above, it is sent a picture."""
+FAINTEST: Final = 90
+"""Opacity, of 255, of a pixel with the fewest points."""
+MOST: Final = 1 << 16
+"""Counts above this are as opaque as this."""
+DIMMED: Final = 0.28
+"""Share of their opacity that points keep while others are selected."""
 
 
 class Window(NamedTuple):
@@ -24,7 +34,7 @@ class Window(NamedTuple):
     y1: float
 
 
-def fit(xy: NDArray[np.float64], width: int, height: int, *, margin: float = 0.06) -> Window:
+def fit(xy: NDArray, width: int, height: int, *, margin: float = 0.06) -> Window:
     """Return the smallest window of a canvas's shape that holds all points, with a margin.
 
     Parameters
@@ -43,7 +53,7 @@ def fit(xy: NDArray[np.float64], width: int, height: int, *, margin: float = 0.0
     >>> fit(np.empty((0, 2)), 100, 100, margin=0.0)
     Window(x0=-0.5, x1=0.5, y0=-0.5, y1=0.5)
     """
-    held = xy[np.isfinite(xy).all(axis=1)]
+    held = xy[np.isfinite(xy).all(axis=1)].astype(float)
     low, high = (held.min(axis=0), held.max(axis=0)) if len(held) else (np.zeros(2), np.zeros(2))
     middle, extent = (low + high) / 2, high - low
     # A single point, or points on one line, still need a window of some size that their coordinates can resolve.
@@ -56,41 +66,185 @@ def fit(xy: NDArray[np.float64], width: int, height: int, *, margin: float = 0.0
 
 
 def picture(
-    xy: NDArray[np.float64],
-    cluster: NDArray[np.int64],
+    grid: Grid,
+    codes: NDArray[np.integer],
+    palette: NDArray[np.uint8],
     window: Window,
     width: int,
     height: int,
     *,
-    selected: NDArray[np.int64] | None = None,
-) -> bytes:
-    """Draw the points in a window as a transparent PNG: mixed cluster colours, opacity by density.
+    selected: NDArray[np.bool_] | None = None,
+    shown: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:
+    """Draw the points in a window.
 
     Parameters
     ----------
-    xy : numpy.ndarray
-        (n, 2) coordinates.
-    cluster : numpy.ndarray
-        (n,) cluster of each point.
+    grid : Grid
+        The points.
+    codes : numpy.ndarray
+        (m,) which colour each point has, in the order of ``grid.xy``.
+    palette : numpy.ndarray
+        (k, 3) the colours.
     window : Window
         The part of the plane to draw.
     width, height : int
         The picture's size in pixels.
     selected : numpy.ndarray, optional
-        Positions that stand out; the others become faint.
+        (m,) points that stand out, in the order of ``grid.xy``; the others become faint.
+    shown : numpy.ndarray, optional
+        (k,) which colours are drawn; all by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width, 4) uint8 RGBA, the top row first; clear where there is no point.
     """
-    canvas = ds.Canvas(width, height, (window.x0, window.x1), (window.y0, window.y1))
-    drawn = _shaded(canvas, xy, cluster, alpha=255 if selected is None or not selected.size else 60)
-    if selected is not None and selected.size:
-        above = tf.spread(_shaded(canvas, xy[selected], cluster[selected], alpha=255), px=1)
-        drawn = tf.stack(drawn, above)
+    drawn = np.ones(len(palette), np.bool_) if shown is None else shown
+    marked = np.zeros(0, np.bool_) if selected is None or not selected.any() else selected
+    counts, sums = totals(grid, codes, palette, window, width, height, marked, drawn)
+    below = shade(counts[0], sums[0])
+    if not marked.size:
+        return below[::-1]
+    below[..., 3] = below[..., 3] * DIMMED
+    above = shade(counts[1], sums[1])
+    above[..., 3] = np.where(above[..., 3] > 0, 255, 0)
+    return _laid(below, _spread(above))[::-1]
+
+
+def totals(
+    grid: Grid,
+    codes: NDArray[np.integer],
+    palette: NDArray[np.uint8],
+    window: Window,
+    width: int,
+    height: int,
+    marked: NDArray[np.bool_],
+    drawn: NDArray[np.bool_],
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Count points and add up their colours per pixel, the lowest row first.
+
+    Parameters
+    ----------
+    grid, codes, palette, window, width, height
+        As in :func:`picture`.
+    marked : numpy.ndarray
+        (m,) points of the second layer; empty for one layer only.
+    drawn : numpy.ndarray
+        (k,) which colours are drawn.
+
+    Returns
+    -------
+    counts : numpy.ndarray
+        (layer, height, width) number of points.
+    sums : numpy.ndarray
+        (layer, height, width, 3) sum of their red, green and blue.
+    """
+    layers = 2 if marked.size else 1
+    counts = np.zeros((layers, height, width), np.uint32)
+    sums = np.zeros((layers, height, width, 3), np.uint32)
+    cells = grid.start, grid.side, grid.low, grid.unit
+    _add(grid.xy, *cells, codes, palette, drawn, marked, *window, counts, sums)
+    return counts, sums
+
+
+def shade(counts: NDArray[np.uint32], sums: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """Turn counts and sums of colours into RGBA: the mean colour, with the equalised count as opacity.
+
+    Parameters
+    ----------
+    counts : numpy.ndarray
+        (height, width) number of points.
+    sums : numpy.ndarray
+        (height, width, 3) sum of their colours.
+    """
+    levels = np.minimum(counts, MOST)
+    number = np.bincount(levels.ravel())
+    number[0] = 0
+    values = np.flatnonzero(number)
+    opacity = np.zeros(number.size, np.uint8)
+    if values.size:
+        share = np.cumsum(number[values]) / number.sum()
+        spread = (share - share[0]) / (share[-1] - share[0]) if values.size > 1 else np.ones(1)
+        opacity[values] = FAINTEST + (255 - FAINTEST) * spread
+    drawn = np.empty((*counts.shape, 4), np.uint8)
+    _mix(counts, sums, levels, opacity, drawn)
+    return drawn
+
+
+def png(drawn: NDArray[np.uint8]) -> bytes:
+    """Encode RGBA as PNG, quickly rather than small."""
     held = io.BytesIO()
-    drawn.to_pil().save(held, format="PNG", compress_level=1)
+    Image.fromarray(drawn).save(held, format="PNG", compress_level=1)
     return held.getvalue()
 
 
-def _shaded(canvas: ds.Canvas, xy: NDArray, cluster: NDArray, *, alpha: int) -> tf.Image:
-    frame = pd.DataFrame({"x": xy[:, 0], "y": xy[:, 1], "cluster": pd.Categorical(cluster)})
-    counts = canvas.points(frame, "x", "y", ds.by("cluster", ds.count()))
-    key = {k: colour(int(k)) for k in frame["cluster"].cat.categories}
-    return tf.shade(counts, color_key=key, how="eq_hist", min_alpha=min(alpha, 90), alpha=alpha)
+@nb.njit(cache=True, nogil=True)
+def _cell(value, low, unit, side):
+    place = (value - low) / unit
+    if place <= 0:
+        return 0
+    return side - 1 if place >= side else int(place)
+
+
+@nb.njit(cache=True, nogil=True)
+def _add(xy, start, side, low, unit, codes, palette, drawn, marked, x0, x1, y0, y1, counts, sums):
+    height, width = counts.shape[1:]
+    sx, sy = width / (x1 - x0), height / (y1 - y0)
+    c0, c1 = _cell(x0, low[0], unit[0], side), _cell(x1, low[0], unit[0], side)
+    r0, r1 = _cell(y0, low[1], unit[1], side), _cell(y1, low[1], unit[1], side)
+    for r in range(r0, r1 + 1):
+        for k in range(start[r * side + c0], start[r * side + c1 + 1]):
+            x, y = (xy[k, 0] - x0) * sx, (xy[k, 1] - y0) * sy
+            if x < 0 or y < 0:
+                continue
+            i, j = int(y), int(x)
+            if i >= height or j >= width:
+                continue
+            code = codes[k]
+            if not drawn[code]:
+                continue
+            layer = 1 if marked.size and marked[k] else 0
+            counts[layer, i, j] += 1
+            sums[layer, i, j, 0] += palette[code, 0]
+            sums[layer, i, j, 1] += palette[code, 1]
+            sums[layer, i, j, 2] += palette[code, 2]
+
+
+@nb.njit(cache=True, nogil=True)
+def _mix(counts, sums, levels, opacity, drawn):
+    for i in range(counts.shape[0]):
+        for j in range(counts.shape[1]):
+            count = counts[i, j]
+            if count == 0:
+                drawn[i, j] = 0
+                continue
+            for c in range(3):
+                drawn[i, j, c] = sums[i, j, c] // count
+            drawn[i, j, 3] = opacity[levels[i, j]]
+
+
+@nb.njit(cache=True, nogil=True)
+def _spread(drawn):
+    """Grow every pixel that is not clear by one in each direction."""
+    height, width = drawn.shape[:2]
+    grown = drawn.copy()
+    for i in range(height):
+        for j in range(width):
+            if drawn[i, j, 3] == 0:
+                continue
+            for m in range(max(i - 1, 0), min(i + 2, height)):
+                for n in range(max(j - 1, 0), min(j + 2, width)):
+                    if drawn[m, n, 3] == 0:
+                        grown[m, n] = drawn[i, j]
+    return grown
+
+
+@nb.njit(cache=True, nogil=True)
+def _laid(below, above):
+    """Lay opaque pixels over others."""
+    for i in range(below.shape[0]):
+        for j in range(below.shape[1]):
+            if above[i, j, 3]:
+                below[i, j] = above[i, j]
+    return below

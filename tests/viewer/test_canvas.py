@@ -1,13 +1,19 @@
 import io
 
+import datashader as ds
+import datashader.transfer_functions as tf
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from viewer.canvas import Window, fit, picture
+from viewer import canvas
+from viewer.canvas import Window, fit
 from viewer.eigen import drawing, largest_gap
+from viewer.index import build
 from viewer.palette import colour, colours
 
+PALETTE = np.array([[76, 125, 240], [240, 138, 44], [34, 167, 122], [226, 83, 140]], np.uint8)
 XY = np.random.default_rng(0).normal(size=(4000, 2))
 
 
@@ -35,19 +41,47 @@ def test_a_window_holds_every_point_and_has_the_shape_of_its_canvas(xy):
 
 
 def test_a_picture_is_opaque_where_points_are_and_clear_elsewhere():
-    xy, cluster = np.array([[0.25, 0.25], [0.75, 0.75]]), np.array([0, 1])
-    drawn = _decoded(picture(xy, cluster, Window(0, 1, 0, 1), 8, 8))
+    xy = np.array([[0.25, 0.25], [0.75, 0.75]])
+    grid = build(xy)
+    drawn = canvas.picture(grid, grid.position, PALETTE, Window(0, 1, 0, 1), 8, 8)
     assert np.argwhere(drawn[..., 3]).tolist() == [[1, 6], [5, 2]]
-    assert "#{:02x}{:02x}{:02x}".format(*drawn[5, 2, :3]) == colour(0)
+    assert drawn[5, 2, :3].tolist() == PALETTE[0].tolist()
 
 
-def test_selected_points_stand_out():
-    cluster = np.zeros(len(XY), int)
-    window = fit(XY, 64, 64)
-    plain = _decoded(picture(XY, cluster, window, 64, 64))
-    chosen = _decoded(picture(XY, cluster, window, 64, 64, selected=np.array([0])))
-    assert chosen[..., 3].astype(int).sum() < plain[..., 3].astype(int).sum()
-    assert chosen[..., 3].max() == 255
+@pytest.mark.parametrize("window", [fit(XY, 90, 70), Window(-1, 0.5, -0.5, 0.7), Window(5, 6, 5, 6)])
+def test_a_picture_is_the_one_that_datashader_draws(window):
+    codes = np.random.default_rng(1).integers(4, size=len(XY))
+    grid = build(XY)
+    ours = canvas.picture(grid, codes[grid.position], PALETTE, window, 90, 70)
+    frame = pd.DataFrame({"x": XY[:, 0], "y": XY[:, 1], "code": pd.Categorical(codes)})
+    counts = ds.Canvas(90, 70, window[:2], window[2:]).points(frame, "x", "y", ds.by("code", ds.count()))
+    key = {k: tuple(PALETTE[k].tolist()) for k in range(4)}
+    theirs = np.asarray(tf.shade(counts, color_key=key, how="eq_hist", min_alpha=canvas.FAINTEST).to_pil())
+    assert np.abs(ours[..., 3].astype(int) - theirs[..., 3]).max() <= 1
+    present = theirs[..., 3] > 0
+    assert np.abs(ours[present][:, :3].astype(int) - theirs[present][:, :3]).max(initial=0) <= 1
+
+
+def test_selected_points_stand_out_however_few():
+    codes, window = np.zeros(len(XY), int), fit(XY, 64, 64)
+    plain = canvas.picture(build(XY), codes, PALETTE, window, 64, 64)
+    chosen = canvas.picture(build(XY), codes, PALETTE, window, 64, 64, selected=np.arange(len(XY)) == 7)
+    assert (chosen[..., 3] == 255).sum() == 9
+    assert np.median(chosen[..., 3][plain[..., 3] > 0]) < 0.4 * np.median(plain[..., 3][plain[..., 3] > 0])
+
+
+def test_colours_that_are_hidden_are_not_drawn():
+    codes = np.arange(len(XY)) % 2
+    drawn = canvas.picture(
+        build(XY), codes, PALETTE, fit(XY, 64, 64), 64, 64, shown=np.array([True, False, True, True])
+    )
+    colours = np.unique(drawn[drawn[..., 3] > 0][:, :3], axis=0)
+    assert colours.tolist() == [PALETTE[0].tolist()]
+
+
+def test_a_picture_is_encoded_without_loss():
+    drawn = canvas.picture(build(XY), np.zeros(len(XY), int), PALETTE, fit(XY, 64, 64), 64, 64)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(canvas.png(drawn)))), drawn)
 
 
 def test_clusters_keep_their_colour_whatever_else_is_there():
@@ -66,7 +100,3 @@ def test_the_gap_is_the_largest_step(values, gap):
 def test_the_drawing_has_a_bar_for_each_eigenvalue():
     assert drawing(np.array([0.0, 0.5, 0.6])).count("<rect") == 3
     assert drawing(np.empty(0)) == ""
-
-
-def _decoded(png: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png)))
