@@ -4,12 +4,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import composites, rules, schema
+    from . import attribution, canonize, capture, composites, errors, heatmap, ops, rules, schema
     from .attribution import gradient
     from .function import lrp
     from .storage import open_analysis, open_attributions
 
-__all__ = ["composites", "gradient", "lrp", "open_analysis", "open_attributions", "rules", "schema"]
+__all__ = [
+    "attribution",
+    "canonize",
+    "capture",
+    "composites",
+    "errors",
+    "gradient",
+    "heatmap",
+    "lrp",
+    "open_analysis",
+    "open_attributions",
+    "ops",
+    "rules",
+    "schema",
+]
 
 _HOMES = {
     "gradient": "attribution",

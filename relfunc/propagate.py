@@ -173,8 +173,8 @@ def _input_part(part: Part, x: Tensor, rule: Rule) -> Tensor:
             return bound.expand(x.shape)
         except RuntimeError as error:
             raise PropagateError(
-                f"zbox: a bound of shape {tuple(bound.shape)} does not broadcast to an input of shape {tuple(x.shape)}: "
-                "a bound per channel of an image has shape (channel, 1, 1)"
+                f"zbox: a bound of shape {tuple(bound.shape)} does not broadcast to an input of shape "
+                f"{tuple(x.shape)}: a bound per channel of an image has shape (channel, 1, 1)"
             ) from error
     return _part(part, x)
 

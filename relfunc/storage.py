@@ -3,7 +3,7 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[str, Any] | None = None) -> None:
+def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[Hashable, Any] | None = None) -> None:
     """Write a dataset or tree as netCDF-4, either completely or not at all.
 
     Parameters
@@ -56,7 +56,7 @@ def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[
     path : str or pathlib.Path
         The file's name; an existing file is replaced in one step.
     encoding : mapping, optional
-        Storage options as xarray's ``to_netcdf`` takes them.
+        Storage options as xarray's ``to_netcdf`` takes them: by variable, or for a tree by group and variable.
 
     Raises
     ------
@@ -72,7 +72,19 @@ def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[
     array([1, 2])
     """
     with replacing(path) as temporary:
-        data.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+        if isinstance(data, xr.DataTree):
+            nested = {node.path: _as_characters(node.to_dataset(inherit=False)) for node in data.subtree}
+            data.to_netcdf(temporary, engine="netcdf4", encoding={**nested, **(encoding or {})})
+        else:
+            data.to_netcdf(temporary, engine="netcdf4", encoding={**_as_characters(data), **(encoding or {})})
+
+
+def _as_characters(data: xr.Dataset) -> dict[Hashable, dict[str, str]]:
+    """Store text as characters: netCDF-C crashes where a file with strings is open twice and closed once.
+
+    See https://github.com/pydata/xarray/issues/8289.
+    """
+    return {name: {"dtype": "S1"} for name, variable in data.variables.items() if variable.dtype.kind in "UOT"}
 
 
 def open_attributions(path: str | Path) -> xr.Dataset:
