@@ -7,7 +7,7 @@ from .errors import DataError, KeyingError, PlanError, StoreError
 from .execution import run
 from .graph import as_edges, as_matrix, neighbor_graph
 from .plan import Chain, Each, Step, chain, each, spray, step
-from .preprocess import absolute, flatten, normalize, positive, sum_channels
+from .preprocess import absolute, flatten, normalize, positive, square_root, sum_channels
 from .rank import ranking, text
 from .scores import eigengap, separability, silhouette, size
 from .store import Entry, Store
@@ -42,6 +42,7 @@ __all__ = [
     "size",
     "spectral",
     "spray",
+    "square_root",
     "step",
     "sum_channels",
     "text",

@@ -146,6 +146,9 @@ def spray(
 ) -> Chain:
     """Return the plan of spectral relevance analysis (SpRAy) [1]_ with the scores of [2]_.
 
+    Heatmaps are compared as distributions of relevance, by their Hellinger distance. The Euclidean distance of the
+    heatmaps themselves, as in [1]_, is ruled by the few strongest pixels.
+
     Parameters
     ----------
     n_neighbors : int, optional
@@ -176,13 +179,14 @@ def spray(
     ├─ sum_channels()
     ├─ absolute()
     ├─ normalize(by='sum')
+    ├─ square_root()
     ├─ flatten()
     ├─ neighbor_graph(n_neighbors=10)
     ├─ spectral(laplacian='symmetric', n_eigenvalues=16)
     ├─ kmeans(clusters=(2, 3, 4, 5, 6, 7, 8), n_dims=0, seed=0, unit_rows=True)
     └─ each
        ├─ eigengap()
-       ├─ separability(of='features')
+       ├─ separability()
        ├─ silhouette(n_dims=8)
        └─ size()
     """
@@ -191,13 +195,14 @@ def spray(
         step(preprocess.sum_channels),
         step(preprocess.absolute),
         step(preprocess.normalize, by="sum"),
+        step(preprocess.square_root),
         step(preprocess.flatten),
         step(graph.neighbor_graph, n_neighbors=n_neighbors),
         step(embed.spectral, n_eigenvalues=n_eigenvalues, laplacian="symmetric"),
         step(cluster.kmeans, clusters=clusters, n_dims=0, unit_rows=True, seed=seed),
         each(
             step(scores.eigengap),
-            step(scores.separability, of="features"),
+            step(scores.separability),
             step(scores.silhouette, n_dims=8),
             step(scores.size),
             *drawn,

@@ -116,7 +116,33 @@ def normalize(data: xr.Dataset, *, by: str = "sum") -> xr.Dataset:
             magnitude = abs(attribution).max(rest)
         case _:
             magnitude = np.sqrt((attribution**2).sum(rest))
-    return _only(attribution / magnitude.where(magnitude > 0, 1))
+    return _only(attribution / xr.where(magnitude > 0, magnitude, 1))
+
+
+@transient
+def square_root(data: xr.Dataset) -> xr.Dataset:
+    """Take the square root, keeping the sign, so that little relevance spread widely counts beside much in one place.
+
+    Between samples whose absolute values sum to 1, the Euclidean distance of the square roots is √2 times the
+    Hellinger distance of their distributions of relevance.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With ``attribution(sample, …)``.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``attribution``.
+
+    Examples
+    --------
+    >>> square_root(xr.Dataset({"attribution": ("sample", [-4.0, 0.25])}))["attribution"].values
+    array([-2. ,  0.5])
+    """
+    attribution = variable(data, ATTRIBUTION, "square_root")
+    return _only(np.sign(attribution) * np.sqrt(abs(attribution)))
 
 
 @transient

@@ -27,8 +27,8 @@ COLUMNS = {
 def ranking(tree: xr.DataTree, *, smallest: int = 5) -> xr.Dataset:
     """Rank the categories by their most separable cluster.
 
-    The cluster of a category is the one with the largest Fisher separability τ against the rest, over all its
-    clusterings [1]_. Of two clusters that are each other's rest, it is the smaller: an artefact is the exception.
+    The cluster of a category is the one with the largest held-out Fisher separability τ against the rest, over all
+    its clusterings, after [1]_. Of two clusters that are each other's rest, it is the smaller: the exception.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from relfunc.schema import CLUSTERING, EIGENVALUE, NOISE
 from ._kernels import fisher
 from .errors import DataError
 from .steps import CLUSTERING as CLUSTERING_ROLE
-from .steps import SCORE, having, matrix, result, variable
+from .steps import FEATURES, SCORE, having, matrix, result, variable
 
 CLUSTER = "cluster"
 
@@ -57,21 +57,25 @@ def eigengap(data: xr.Dataset, *, most: int = 10) -> xr.Dataset:
 def separability(
     data: xr.Dataset,
     *,
-    of: str = "spectral",
+    of: str = FEATURES,
     n_dims: int | None = None,
-    ridge: float = 1e-2,
+    ridge: float = 0.1,
 ) -> xr.Dataset:
-    """Score every clustering by Fisher's discriminant [1]_, whole and each cluster against the rest.
+    """Score every clustering by Fisher's discriminant, whole [1]_, and each cluster against the rest, held out.
 
     τ = max_w (wᵀ S_b w) / (wᵀ (S_w + λI) w), with the between- and within-cluster scatter S_b and S_w, and
-    λ = ``ridge`` · tr(S_b + S_w) / d, without which τ is infinite for clusters that are one point each.
+    λ = ``ridge`` · tr(S_b + S_w) / min(n, d), without which τ is infinite for fewer samples than dimensions.
+
+    Any partition into compact parts looks separable to a discriminant that has seen it. So for one cluster against
+    the rest, every sample is projected by the discriminant fitted to all the others, and τ is the ratio of between-
+    to within-group variance of these held-out projections.
 
     Parameters
     ----------
     data : xarray.Dataset
         With clusterings and the variable ``of``.
     of : str
-        Where separability is measured: an embedding, or "features".
+        Where separability is measured: "features", or an embedding.
     n_dims : int, optional
         Only its first so many columns; all, if not given.
     ridge : float
@@ -89,7 +93,7 @@ def separability(
 
     Examples
     --------
-    >>> data = xr.Dataset({"spectral": (("sample", "eigen"), [[0.0], [0.2], [1.0], [1.2]])})
+    >>> data = xr.Dataset({"features": (("sample", "feature"), [[0.0], [0.2], [1.0], [1.2]])})
     >>> data["kmeans-02"] = xr.Variable("sample", [0, 0, 1, 1], {"role": "clustering"})
     >>> separability(data, ridge=0)["separability"].values.round(6)
     array([25.])
@@ -102,9 +106,13 @@ def separability(
     white = fisher.whitened(x, ridge)
     for row, labels in enumerate(clusterings.values()):
         inside = labels != NOISE
-        whole[row] = _tau(white if inside.all() else fisher.whitened(x[inside], ridge), labels[inside])
-        for cluster in np.unique(labels[inside]):
-            each[row, cluster] = _tau(white, labels == cluster)
+        names, size = np.unique(labels[inside], return_counts=True)
+        if names.size > 1 and size.min() > 1:
+            whole[row] = fisher.separability(
+                white if inside.all() else fisher.whitened(x[inside], ridge), labels[inside]
+            )
+        for cluster in names[(size > 1) & (labels.size - size > 1)]:
+            each[row, cluster] = fisher.held_out(white, labels == cluster)
     return _scores(
         clusterings,
         separability=result(SCORE, (CLUSTERING,), whole, **attrs),
@@ -179,12 +187,6 @@ def size(data: xr.Dataset) -> xr.Dataset:
         size=result(SCORE, (CLUSTERING, CLUSTER), counts),
         noise=result(SCORE, (CLUSTERING,), noise),
     )
-
-
-def _tau(white: NDArray, groups: NDArray) -> float:
-    """Return τ, or NaN where a group of one sample would make any direction look perfect."""
-    _, counts = np.unique(groups, return_counts=True)
-    return float("nan") if counts.size < 2 or counts.min() < 2 else fisher.separability(white, groups)
 
 
 def _clusterings(data: xr.Dataset, step: str) -> dict[str, NDArray]:
