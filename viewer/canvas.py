@@ -34,7 +34,7 @@ class Window(NamedTuple):
     y1: float
 
 
-def fit(xy: NDArray, width: int, height: int, *, margin: float = 0.06) -> Window:
+def fit(xy: NDArray[np.floating], width: int, height: int, *, margin: float = 0.06) -> Window:
     """Return the smallest window of a canvas's shape that holds all points, with a margin.
 
     Parameters

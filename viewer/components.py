@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import panel as pn
 import param
+from bokeh.document import Document
 from panel.custom import JSComponent
 
 ASSETS: Final = Path(__file__).parent / "assets"
@@ -26,6 +27,15 @@ class Rows(JSComponent):
     _stylesheets = [(ASSETS / "rows.css").read_text()]  # noqa: RUF012 - Panel's own declaration
 
 
+class Preview(JSComponent):
+    """The sample under the pointer."""
+
+    item = param.Dict(default={}, doc="A sample as in Gallery; empty for none.")
+
+    _esm = (ASSETS / "preview.js").read_text()
+    _stylesheets = [(ASSETS / "preview.css").read_text()]  # noqa: RUF012 - Panel's own declaration
+
+
 class Gallery(JSComponent):
     """Samples as columns of pictures; says ``{"open": key}``."""
 
@@ -35,6 +45,11 @@ class Gallery(JSComponent):
 
     _esm = (ASSETS / "gallery.js").read_text()
     _stylesheets = [(ASSETS / "gallery.css").read_text()]  # noqa: RUF012 - Panel's own declaration
+
+
+def current_document() -> Document | None:
+    """Return the page that is being made for a visitor, or None outside a server."""
+    return pn.state.curdoc if pn.state.curdoc is not None and pn.state.curdoc.session_context else None
 
 
 def text(html: str = "", **options: Any) -> pn.pane.HTML:

@@ -40,7 +40,7 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
         place.object = f"<span class='status'>{first + 1:,}–{first + positions.size:,} of {chosen.size:,}</span>"
         earlier.disabled, later.disabled = first == 0, first + positions.size >= chosen.size
         try:
-            shown.items = _items(project, held, positions, view)
+            shown.items = described(project, held, positions, view)
         except (RelfuncError, OSError, RuntimeError) as error:
             shown.notice = ["These samples cannot be read", str(error)]
             shown.items = []
@@ -54,7 +54,8 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
     return card(bar, shown, kind="samples")
 
 
-def _items(project: Project, held: Points, positions: NDArray[np.int64], view: View) -> list[dict[str, Any]]:
+def described(project: Project, held: Points, positions: NDArray[np.int64], view: View) -> list[dict[str, Any]]:
+    """Describe some samples: their pictures, and what is known of them."""
     rows = held.rows[positions]
     known = outcome(project, rows)
     pictures = thumbnails(project, rows, kinds=view.kinds, cmap=view.cmap)
@@ -72,6 +73,7 @@ def _items(project: Project, held: Points, positions: NDArray[np.int64], view: V
                 "colour": None if cluster is None else colour(cluster),
                 "title": f"{known.ids[k]} · label {known.label[k]} · predicted {known.prediction[k]} "
                 f"({known.probability[k]:.1%}){' · ' + within if within else ''}",
+                "sure": f"{known.probability[k]:.0%}",
                 "within": within,
                 "pictures": list(pictures[k].items()),
             }

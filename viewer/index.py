@@ -17,7 +17,7 @@ EACH: Final = 8
 """How many points a cell holds on average, unless that needs more than :data:`MOST` cells on a side."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grid:
     """Points sorted by cell.
 
@@ -70,6 +70,15 @@ def build(xy: NDArray) -> Grid:
     return Grid(len(xy), side, low, unit, start, held[order], kept[order])
 
 
+def prepare(grid: Grid) -> Grid:
+    """Compile, or load from numba's cache, what selects in a grid, so that the first lasso is not the slow one."""
+    triangle = np.zeros(3)
+    in_box(grid, 0, 0, 0, 0)
+    in_polygon(grid, triangle, triangle)
+    nearest(grid, 0, 0, dx=1, dy=1)
+    return grid
+
+
 def in_box(grid: Grid, x0: float, x1: float, y0: float, y1: float) -> NDArray[np.int64]:
     """Positions of the points inside a box, its border included, in rising order."""
     (left, right), (bottom, top) = sorted((x0, x1)), sorted((y0, y1))
@@ -113,16 +122,6 @@ def inside(grid: Grid, x0: float, x1: float, y0: float, y1: float) -> int:
     c0, c1, r0, r1 = _reach(grid.low, grid.unit, grid.side, x0, x1, y0, y1)
     rows = np.arange(r0, r1 + 1) * grid.side
     return int((grid.start[rows + c1 + 1] - grid.start[rows + c0]).sum())
-
-
-def density(grid: Grid) -> NDArray[np.int64]:
-    """Return for every point how many share its cell and the eight about it; 0 for one that is not finite."""
-    counts = np.diff(grid.start).reshape(grid.side, grid.side)
-    padded = np.pad(counts, 1)
-    around = sum(padded[1 + i : 1 + i + grid.side, 1 + j : 1 + j + grid.side] for i in (-1, 0, 1) for j in (-1, 0, 1))
-    spread = np.zeros(grid.n, np.int64)
-    spread[grid.position] = np.repeat(np.asarray(around).ravel(), counts.ravel())
-    return spread
 
 
 def _corners(xy: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

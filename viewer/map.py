@@ -1,4 +1,4 @@
-"""The map: the embedding, and the ways to select in it."""
+"""The map: the embedding, the ways to select in it, and a preview of the sample under the pointer."""
 
 import html
 from collections.abc import Sequence
@@ -7,13 +7,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from . import canvas
-from .components import Part, button, card, drawing, one_of, text
-from .palette import colours
+from relfunc.errors import RelfuncError
+
+from .canvas import Window
+from .components import Part, Preview, button, card, current_document, drawing, one_of, text
+from .gallery import described
+from .latest import latest
 from .plot import (
     look_at,
+    mark,
     on_click,
     on_double_click,
+    on_hover,
     on_move,
     on_resize,
     on_select,
@@ -24,88 +29,118 @@ from .plot import (
     window,
 )
 from .project import Held, Project
-from .selection import in_box, in_polygon, invert, nearest
-from .state import View, select, undo
+from .scene import Glyphs, Picture, Scene, at, enclosed, render
+from .selection import invert
+from .state import View, coloured, select, undo
 
 REACH: Final = 12
-"""How far from a point a click still means it, in pixels."""
+"""How far from a point the pointer still means it, in pixels."""
 
 
 def scatter(projects: Sequence[Held], view: View) -> Part:
     """Make the map and its ways to select."""
-    map_ = plot()
+    map_, preview = plot(), Preview()
     heading, notice = text(sizing_mode="stretch_width", align="center"), text(visible=False, css_classes=["cover"])
     mode = one_of({"New": "replace", "Add": "add", "Subtract": "subtract"}, value="replace")
-    everything = button("Invert", "Select what is not selected")
+    within = button("In view", "Select all points in view")
+    others = button("Invert", "Select what is not selected")
     back = button("Undo", "Take the last change of the selection back")
     clear = button("Clear", "Select nothing")
-    picture = drawing(map_.figure)
     looked: dict[str, Any] = {}
 
-    def visible() -> NDArray[np.int64]:
-        held = view.points
-        if held is None:
-            return np.empty(0, np.int64)
-        seen = held.drawn if held.cluster is None else held.drawn & ~np.isin(held.cluster, view.hidden)
-        return np.flatnonzero(seen)
-
-    def found(positions: NDArray[np.int64], modifiers: dict[str, bool]) -> None:
-        how = "add" if modifiers.get("shift") else "subtract" if modifiers.get("alt") else mode.value
-        select(view, visible()[positions], how)
-
-    def drawn_around(geometry: dict[str, Any], modifiers: dict[str, bool]) -> None:
-        if view.points is None or view.points.xy is None:
-            return
-        xy = view.points.xy[visible()]
-        if geometry["type"] == "rect":
-            found(in_box(xy, geometry["x0"], geometry["x1"], geometry["y0"], geometry["y1"]), modifiers)
-        elif geometry["type"] == "poly":
-            found(in_polygon(xy, geometry["x"], geometry["y"]), modifiers)
-
-    def clicked(x: float, y: float, modifiers: dict[str, bool]) -> None:
-        if view.points is None or view.points.xy is None:
-            return
-        seen, (width, height) = window(map_), size(map_) or (900, 600)
-        unit = (seen.x1 - seen.x0) / width, (seen.y1 - seen.y0) / height
-        hit = nearest(view.points.xy[visible()], x, y, dx=REACH * unit[0], dy=REACH * unit[1])
-        found(np.empty(0, np.int64) if hit is None else np.array([hit]), modifiers)
+    def scene() -> Scene | None:
+        project, held = projects[view.project], view.points
+        if held is None or held.xy is None or not isinstance(project, Project):
+            return None
+        return Scene(held, coloured(project, view), view.selected, tuple(view.hidden))
 
     def draw(*_: Any) -> None:
-        held = view.points
-        notice.visible = held is None or held.xy is None
-        if held is None or held.xy is None:
+        now = scene()
+        notice.visible = now is None
+        if now is None:
             notice.object = _notice(projects[view.project], view)
             return
         key = (view.project, view.category, view.embedding, view.x, view.y)
         if looked.get("key") != key:
-            look_at(map_, held.xy)
+            look_at(map_, now.xy)
             looked.update(key=key, window=window(map_))
-        cluster = np.zeros(held.rows.size, np.int64) if held.cluster is None else held.cluster
-        shown = visible()
-        if shown.size <= canvas.GLYPHS:
-            show_glyphs(map_, held.xy, colours(cluster), shown, np.intersect1d(shown, view.selected))
+            mark(map_, None)
+            preview.item = {}
+        if not now.large:
+            show((now, window(map_), 1, 1), render(now, window(map_), 1, 1))
         elif (pixels := size(map_)) is not None:
-            chosen = np.searchsorted(shown, np.intersect1d(shown, view.selected))
-            png = canvas.picture(held.xy[shown], cluster[shown], window(map_), *pixels, selected=chosen)
-            show_image(map_, png, window(map_))
+            ask((now, window(map_), *pixels))
+
+    def show(job: tuple[Scene, Window, int, int], made: Glyphs | Picture) -> None:
+        held = job[0]
+        if held.points is not view.points:
+            return
+        if isinstance(made, Picture):
+            show_image(map_, made.png, made.window)
+        else:
+            colours = np.array(held.colouring.colours)
+            show_glyphs(map_, held.xy, held.colouring.codes, colours, made.drawn, made.selected)
 
     def moved() -> None:
-        if visible().size > canvas.GLYPHS:
+        now = scene()
+        if now is not None and now.large:
             draw()
 
+    def resized() -> None:
+        now = scene()
+        if now is not None and window(map_) == looked.get("window"):
+            look_at(map_, now.xy)
+            looked["window"] = window(map_)
+        moved()
+
     def whole() -> None:
-        if view.points is not None and view.points.xy is not None:
-            look_at(map_, view.points.xy)
+        now = scene()
+        if now is not None:
+            look_at(map_, now.xy)
+
+    def found(positions: NDArray[np.int64], modifiers: dict[str, bool]) -> None:
+        select(view, positions, "add" if modifiers.get("shift") else "subtract" if modifiers.get("alt") else mode.value)
+
+    def drawn_around(geometry: dict[str, Any], modifiers: dict[str, bool]) -> None:
+        now = scene()
+        if now is not None:
+            found(enclosed(now, geometry), modifiers)
+
+    def under(x: float, y: float) -> int | None:
+        now, (width, height), seen = scene(), size(map_) or (900, 600), window(map_)
+        if now is None:
+            return None
+        return at(now, x, y, dx=REACH * (seen.x1 - seen.x0) / width, dy=REACH * (seen.y1 - seen.y0) / height)
+
+    def clicked(x: float, y: float, modifiers: dict[str, bool]) -> None:
+        hit = under(x, y)
+        found(np.array([] if hit is None else [hit], np.int64), modifiers)
+
+    def hovered(x: float | None, y: float | None) -> None:
+        hit = None if x is None or y is None else under(x, y)
+        if hit == preview.item.get("position"):
+            return
+        now, project = scene(), projects[view.project]
+        if hit is None or now is None or not isinstance(project, Project):
+            mark(map_, None)
+            preview.item = {}
+            return
+        try:
+            item = described(project, now.points, np.array([hit]), view)[0]
+        except (RelfuncError, OSError, RuntimeError):
+            # The samples below say what is wrong with the file; a pointer that moves need not say it again.
+            return
+        mark(map_, (float(now.xy[hit, 0]), float(now.xy[hit, 1])))
+        preview.item = {"position": hit, **item}
+
+    def in_view(_: Any) -> None:
+        now, seen = scene(), window(map_)
+        if now is not None:
+            found(enclosed(now, {"type": "rect", **seen._asdict()}), {})
 
     def inverted(_: Any) -> None:
         if view.points is not None:
             select(view, invert(view.selected, view.points.rows.size))
-
-    def resized() -> None:
-        if view.points is not None and view.points.xy is not None and window(map_) == looked.get("window"):
-            look_at(map_, view.points.xy)
-            looked["window"] = window(map_)
-        moved()
 
     def write(*_: Any) -> None:
         held = view.points
@@ -113,29 +148,32 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
             heading.object = ""
             return
         lost = int((~held.drawn).sum()) if held.xy is not None else 0
-        said = (
-            f"{view.selected.size:,} of {held.rows.size:,} selected"
-            if view.selected.size
-            else f"{held.rows.size:,} samples"
-        )
+        chosen, of = f"{view.selected.size:,}", f"{held.rows.size:,}"
+        said = f"{chosen} of {of} selected" if view.selected.size else f"{of} samples"
         said += f" · {lost:,} without a position" if lost else ""
         heading.object = f"<h2>{html.escape(view.embedding or view.category)}<small class='count'>{said}</small></h2>"
         back.disabled, clear.disabled = not view.past, not view.selected.size
 
+    def rendered(job: tuple[Scene, Window, int, int]) -> Glyphs | Picture:
+        return render(*job)
+
+    ask = latest(rendered, show, current_document())
     on_select(map_, drawn_around)
     on_click(map_, clicked)
     on_move(map_, moved)
     on_resize(map_, resized)
     on_double_click(map_, whole)
-    everything.on_click(inverted)
+    on_hover(map_, hovered)
+    within.on_click(in_view)
+    others.on_click(inverted)
     back.on_click(lambda _: undo(view))
     clear.on_click(lambda _: select(view, np.empty(0, np.int64)))
-    view.param.watch(draw, ["points", "selected", "hidden", "trouble"])
+    view.param.watch(draw, ["points", "selected", "hidden", "trouble", "colour"])
     view.param.watch(write, ["points", "selected"])
     draw()
     write()
-    bar = card(heading, mode, everything, back, clear, kind="bar", row=True, sizing_mode="stretch_width")
-    return card(bar, picture, notice, kind="map")
+    bar = card(heading, mode, within, others, back, clear, kind="bar", row=True, sizing_mode="stretch_width")
+    return card(bar, drawing(map_.figure), notice, preview, kind="map")
 
 
 def _notice(project: Held, view: View) -> str:

@@ -45,7 +45,7 @@ def colour(cluster: int) -> str:
     return f"#{round(r * 255):02x}{round(g * 255):02x}{round(b * 255):02x}"
 
 
-def colours(cluster: NDArray[np.int64]) -> NDArray[np.str_]:
+def colours(cluster: NDArray[np.integer]) -> NDArray[np.str_]:
     """Return the colour of each point from its cluster."""
     values, back = np.unique(cluster, return_inverse=True)
     return np.array([colour(int(k)) for k in values], dtype="<U7")[back]

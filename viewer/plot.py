@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from bokeh.events import DoubleTap, PanStart, RangesUpdate, SelectionGeometry, Tap
+from bokeh.events import DoubleTap, MouseLeave, MouseMove, PanStart, RangesUpdate, SelectionGeometry, Tap
 from bokeh.models import (
     BoxSelectTool,
     ColumnDataSource,
+    CustomJS,
     LassoSelectTool,
     PanTool,
     Range1d,
@@ -22,10 +23,19 @@ from numpy.typing import NDArray
 
 from .canvas import Window, fit
 
+# The last place within 50 ms is sent, so that the preview ends where the pointer rests.
+FOLLOW: Final = """
+    window.clearTimeout(pointer._later)
+    const send = () => { pointer._sent = Date.now(); pointer.data = {x: [cb_obj.x], y: [cb_obj.y]} }
+    const wait = 50 - (Date.now() - (pointer._sent ?? 0))
+    if (wait <= 0) send(); else pointer._later = window.setTimeout(send, wait)
+"""
+LEAVE: Final = "window.clearTimeout(pointer._later); pointer.data = {x: [], y: []}"
 FIGURE: Final = (Path(__file__).parent / "assets" / "figure.css").read_text()
 
 NO_GLYPHS: Final[dict[str, Any]] = {"x": [], "y": [], "colour": [], "alpha": []}
 NO_CHOSEN: Final[dict[str, Any]] = {"x": [], "y": [], "colour": []}
+NO_PLACE: Final[dict[str, Any]] = {"x": [], "y": []}
 NO_IMAGE: Final[dict[str, Any]] = {"url": [], "x": [], "y": [], "w": [], "h": []}
 MARK: Final = "#6f86d6"
 
@@ -40,6 +50,8 @@ class Plot:
         What the page shows.
     glyphs, chosen : bokeh.models.ColumnDataSource
         The points that the browser draws: all in view, and those selected on top.
+    pointed, pointer : bokeh.models.ColumnDataSource
+        The point under the pointer, and where the pointer is.
     image : bokeh.models.ColumnDataSource
         The picture that the server drew instead, and where it lies.
     """
@@ -47,6 +59,8 @@ class Plot:
     figure: Any
     glyphs: ColumnDataSource
     chosen: ColumnDataSource
+    pointed: ColumnDataSource
+    pointer: ColumnDataSource
     image: ColumnDataSource
 
 
@@ -78,18 +92,23 @@ def plot() -> Plot:
     made.axis.visible = False
     made.grid.visible = False
     glyphs, chosen = ColumnDataSource(NO_GLYPHS), ColumnDataSource(NO_CHOSEN)
+    pointed, pointer = ColumnDataSource(NO_PLACE), ColumnDataSource(NO_PLACE)
     image = ColumnDataSource(NO_IMAGE)
     made.image_url("url", "x", "y", "w", "h", source=image, anchor="bottom_left", retry_attempts=0)
     made.scatter("x", "y", size=7, fill_color="colour", fill_alpha="alpha", line_color=None, source=glyphs)
     made.scatter(
         "x", "y", size=9, fill_color="colour", line_color="#ffffff", line_width=1.2, line_alpha=0.9, source=chosen
     )
-    return Plot(made, glyphs, chosen, image)
+    made.scatter(
+        "x", "y", size=15, fill_color=None, line_color=MARK, line_width=2.5, source=pointed, level="annotation"
+    )
+    return Plot(made, glyphs, chosen, pointed, pointer, image)
 
 
 def show_glyphs(
     plot: Plot,
-    xy: NDArray[np.float64],
+    xy: NDArray[np.floating],
+    codes: NDArray[np.unsignedinteger],
     colours: NDArray[np.str_],
     drawn: NDArray[np.int64],
     selected: NDArray[np.int64],
@@ -99,10 +118,10 @@ def show_glyphs(
     plot.glyphs.data = {
         "x": xy[drawn, 0],
         "y": xy[drawn, 1],
-        "colour": colours[drawn],
-        "alpha": np.full(drawn.size, faint),
+        "colour": colours[codes[drawn]],
+        "alpha": np.full(drawn.size, faint, np.float32),
     }
-    plot.chosen.data = {"x": xy[selected, 0], "y": xy[selected, 1], "colour": colours[selected]}
+    plot.chosen.data = {"x": xy[selected, 0], "y": xy[selected, 1], "colour": colours[codes[selected]]}
     plot.image.data = NO_IMAGE
 
 
@@ -117,6 +136,11 @@ def show_image(plot: Plot, png: bytes, window: Window) -> None:
     }
     plot.glyphs.data = NO_GLYPHS
     plot.chosen.data = NO_CHOSEN
+
+
+def mark(plot: Plot, place: tuple[float, float] | None) -> None:
+    """Draw a ring round a place, or none."""
+    plot.pointed.data = NO_PLACE if place is None else {"x": [place[0]], "y": [place[1]]}
 
 
 def size(plot: Plot) -> tuple[int, int] | None:
@@ -134,7 +158,7 @@ def window(plot: Plot) -> Window:
     return Window(x.start, x.end, y.start, y.end)
 
 
-def look_at(plot: Plot, xy: NDArray[np.float64]) -> None:
+def look_at(plot: Plot, xy: NDArray[np.floating]) -> None:
     """Move the view to hold all points; Reset returns there."""
     to = fit(xy, *(size(plot) or (900, 600)))
     for axis, (start, end) in ((plot.figure.x_range, to[:2]), (plot.figure.y_range, to[2:])):
@@ -170,6 +194,17 @@ def on_double_click(plot: Plot, then: Callable[[], None]) -> None:
 def on_move(plot: Plot, then: Callable[[], None]) -> None:
     """Call ``then()`` when the view was moved or zoomed."""
     plot.figure.on_event(RangesUpdate, lambda event: then())
+
+
+def on_hover(plot: Plot, then: Callable[[float | None, float | None], None]) -> None:
+    """Call ``then(x, y)`` as the pointer moves, some twenty times a second, and ``then(None, None)`` when it leaves."""
+
+    def follow(attr: str, old: Any, new: Any) -> None:
+        then(*((new["x"][0], new["y"][0]) if len(new["x"]) else (None, None)))
+
+    plot.pointer.on_change("data", follow)
+    plot.figure.js_on_event(MouseMove, CustomJS(args={"pointer": plot.pointer}, code=FOLLOW))
+    plot.figure.js_on_event(MouseLeave, CustomJS(args={"pointer": plot.pointer}, code=LEAVE))
 
 
 def on_resize(plot: Plot, then: Callable[[], None]) -> None:

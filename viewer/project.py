@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import xarray as xr
@@ -31,12 +32,15 @@ from relfunc.schema import (
 )
 from relfunc.storage import open_analysis, open_attributions
 
+PART: Final = 1 << 16
+"""Samples whose predictions are read at a time."""
+
 
 class ProjectError(RelfuncError, ValueError):
     """A project lacks what was asked for."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Project:
     """What was found at one path.
 
@@ -70,7 +74,7 @@ Held = Project | Failure
 """What a path turned out to be."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Points:
     """The samples of a category: where they stand in the files, in an embedding, and in which cluster.
 
@@ -79,21 +83,21 @@ class Points:
     rows : numpy.ndarray
         (n,) positions in ``attributions.nc``.
     xy : numpy.ndarray, optional
-        (n, 2) coordinates; a row that is not finite is not drawn. None without an embedding.
+        (n, 2) float32 or float64 coordinates; a row that is not finite is not drawn. None without an embedding.
     cluster : numpy.ndarray, optional
         (n,) cluster of each; −1 is noise. None without a clustering.
     """
 
     rows: NDArray[np.int64]
-    xy: NDArray[np.float64] | None = None
-    cluster: NDArray[np.int64] | None = None
+    xy: NDArray[np.floating] | None = None
+    cluster: NDArray[np.int32] | None = None
 
     @property
     def drawn(self) -> NDArray[np.bool_]:
         """Which rows have a place in the embedding."""
         if self.xy is None:
             return np.zeros(self.rows.size, bool)
-        return np.asarray(np.isfinite(self.xy).all(axis=1))
+        return np.isfinite(self.xy[:, 0]) & np.isfinite(self.xy[:, 1])
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,26 @@ class Outcome:
     ids: NDArray
     label: tuple[str, ...]
     prediction: tuple[str, ...]
+    probability: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the model made of many samples, as numbers.
+
+    Parameters
+    ----------
+    label, prediction : numpy.ndarray
+        Positions in ``class``; a label of −1 stands for several.
+    probability : numpy.ndarray
+        Probability of the prediction.
+    correct : numpy.ndarray
+        Whether the predicted class is (one of) the label(s).
+    """
+
+    label: NDArray[np.int64]
+    prediction: NDArray[np.int64]
     probability: NDArray[np.float64]
     correct: NDArray[np.bool_]
 
@@ -211,12 +235,13 @@ def points(
     if embedding is not None:
         values = _member(node, EMBEDDING_GROUP, embedding, category)
         flat = values if values.ndim == 2 else values.expand_dims("axis", axis=1)
-        columns = [
-            np.asarray(flat[:, axis].values, float) if axis < flat.shape[1] else np.zeros(rows.size) for axis in (x, y)
-        ]
-        xy = np.stack(columns, axis=1)
+        kind = np.float32 if flat.dtype.itemsize <= 4 else np.float64
+        xy = np.zeros((rows.size, 2), kind)
+        for column, axis in enumerate((x, y)):
+            if axis < flat.shape[1]:
+                xy[:, column] = flat[:, axis].values
     if clustering is not None:
-        cluster = np.asarray(_member(node, CLUSTER_GROUP, clustering, category).values, np.int64)
+        cluster = np.asarray(_member(node, CLUSTER_GROUP, clustering, category).values, np.int32)
     return Points(rows, xy, cluster)
 
 
@@ -270,17 +295,31 @@ def outcome(project: Project, rows: NDArray[np.int64]) -> Outcome:
     """
     data = project.attributions
     names = data[CLASS].values.astype(str)
-    output = _rows(data[PREDICTION], rows)
-    best = output.argmax(axis=1) if output.size else np.zeros(rows.size, int)
-    probability = _probability(output)[np.arange(rows.size), best]
+    known = verdict(project, rows)
     label = _rows(data[LABEL], rows)
-    if label.ndim == 1:
-        labels = tuple(names[label].tolist())
-        correct = label == best
-    else:
-        labels = tuple(", ".join(names[row.astype(bool)]) for row in label)
-        correct = label[np.arange(rows.size), best].astype(bool)
-    return Outcome(data[SAMPLE].values[rows], labels, tuple(names[best].tolist()), probability, correct)
+    labels = tuple(", ".join(names[np.flatnonzero(row) if label.ndim == 2 else [row]]) for row in label)
+    return Outcome(
+        data[SAMPLE].values[rows], labels, tuple(names[known.prediction].tolist()), known.probability, known.correct
+    )
+
+
+def verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:
+    """Read what the model made of some rows, a part of them at a time, so that all of a large file is never held.
+
+    Parameters
+    ----------
+    project : Project
+        Where to read.
+    rows : numpy.ndarray
+        (k,) positions in ``attributions.nc``, in any order.
+    """
+    parts = [_verdict(project, rows[k : k + PART]) for k in range(0, max(rows.size, 1), PART)]
+    return Verdict(
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.prediction for part in parts]),
+        np.concatenate([part.probability for part in parts]),
+        np.concatenate([part.correct for part in parts]),
+    )
 
 
 def pixels(project: Project, rows: NDArray[np.int64]) -> tuple[NDArray, NDArray | None]:
@@ -302,7 +341,7 @@ def pixels(project: Project, rows: NDArray[np.int64]) -> tuple[NDArray, NDArray 
     return attribution, picture
 
 
-def purity(cluster: NDArray[np.int64], label: Sequence[str]) -> dict[int, float]:
+def purity(cluster: NDArray[np.integer], label: Sequence[str]) -> dict[int, float]:
     """Share of the commonest label in each cluster, noise left out.
 
     Examples
@@ -316,6 +355,20 @@ def purity(cluster: NDArray[np.int64], label: Sequence[str]) -> dict[int, float]
         for k in np.unique(cluster)
         if k != NOISE
     }
+
+
+def _verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:
+    each = np.arange(rows.size)
+    output = _rows(project.attributions[PREDICTION], rows)
+    best = output.argmax(axis=1) if output.size else np.zeros(rows.size, int)
+    label = _rows(project.attributions[LABEL], rows)
+    if label.ndim == 2:
+        single = label.astype(bool).sum(axis=1) == 1
+        correct = label[each, best].astype(bool)
+        label = np.where(single, label.argmax(axis=1), -1)
+    else:
+        correct = label == best
+    return Verdict(label.astype(np.int64), best, _probability(output)[each, best], correct)
 
 
 def _node(project: Project, category: str) -> xr.DataTree:

@@ -5,6 +5,7 @@ from typing import Any
 
 from relfunc.heatmap import COLORMAPS
 
+from .colouring import BY
 from .components import Part, Rows, beside, card, choice, title
 from .project import Held, Project, axes, categories, clustering_names, embedding_names, ranking, score_names
 from .state import View, show
@@ -18,6 +19,8 @@ def sidebar(projects: Sequence[Held], view: View) -> Part:
     }
     axis = {name: choice(f"{name.upper()} axis") for name in ("x", "y")}
     both = beside(*axis.values())
+    colour = choice("Colour of the points", options={by.capitalize(): by for by in BY}, value=view.colour)
+    colour.param.watch(lambda event: view.param.update(colour=event.new, hidden=[]), "value")
     cmap = choice("Heatmap colours", options=list(COLORMAPS), value=view.cmap)
     cmap.param.watch(lambda event: setattr(view, "cmap", event.new), "value")
     score, ranked, heading = choice(""), Rows(sizing_mode="stretch_width", margin=0), title("Classes")
@@ -77,4 +80,4 @@ def sidebar(projects: Sequence[Held], view: View) -> Part:
 
     view.param.watch(offer, ["points", "trouble"])
     offer()
-    return card(*picks.values(), both, cmap, heading, score, ranked, kind="side")
+    return card(*picks.values(), both, colour, cmap, heading, score, ranked, kind="side")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from relfunc.errors import RelfuncError
 from relfunc.heatmap import COLORMAPS
 
+from .colouring import BY, Colouring, colouring
 from .project import (
     Failure,
     Held,
@@ -24,6 +25,7 @@ from .project import (
 )
 from .samples import KINDS
 from .selection import Mode, combine
+from .shared import recent
 
 NAMES: Final = ("category", "embedding", "clustering", "x", "y")
 UNDONE: Final = 50
@@ -42,8 +44,9 @@ class View(param.Parameterized):
     points = param.ClassSelector(class_=Points, allow_None=True, doc="The category's samples, read; None without any.")
     selected = param.Array(default=np.empty(0, np.int64), doc="Positions in the category, sorted.")
     past = param.List(default=[], doc="Earlier selections, the latest last.")
-    hidden = param.List(default=[], item_type=int, doc="Clusters that are not drawn.")
+    hidden = param.List(default=[], item_type=int, doc="Codes of the colours that are not drawn.")
     kinds = param.ListSelector(default=list(KINDS), objects=list(KINDS), doc="Which pictures of a sample are shown.")
+    colour = param.Selector(default="cluster", objects=list(BY), doc="What the colours of the points mean.")
     cmap = param.Selector(default="coldnhot", objects=list(COLORMAPS), doc="Colour map of the attributions.")
     page = param.Integer(default=0, bounds=(0, None), doc="Page of the samples that is shown.")
     trouble = param.String(doc="Why the project cannot be shown; empty if it can.")
@@ -65,7 +68,7 @@ def choose(view: View, project: Project, /, **changes: Any) -> None:
     moved = changes.get("project", view.project) != view.project or view.points is None
     wanted = settled(project, **{name: changes.get(name, getattr(view, name)) for name in NAMES})
     moved |= wanted["category"] != view.category
-    shown = points(
+    shown = read(
         project,
         wanted["category"],
         embedding=wanted["embedding"] or None,
@@ -74,7 +77,11 @@ def choose(view: View, project: Project, /, **changes: Any) -> None:
         y=wanted["y"],
     )
     fresh = {"selected": np.empty(0, np.int64), "past": [], "page": 0} if moved else {}
-    unseen = {"hidden": []} if moved or wanted["clustering"] != view.clustering else {}
+    unseen = (
+        {"hidden": []}
+        if moved or (wanted["clustering"], wanted["embedding"]) != (view.clustering, view.embedding)
+        else {}
+    )
     view.param.update(**{"project": changes.get("project", view.project), **wanted, **fresh, **unseen}, points=shown)
 
 
@@ -88,6 +95,18 @@ def show(projects: Sequence[Held], view: View, /, **changes: Any) -> None:
         choose(view, project, **changes)
     except (RelfuncError, OSError, RuntimeError) as error:
         view.param.update(**changes, points=None, selected=np.empty(0, np.int64), past=[], trouble=str(error))
+
+
+def read(project: Project, category: str, **chosen: Any) -> Points:
+    """Read the points of a category, or take those that some session has read lately."""
+    return recent((project, category, *sorted(chosen.items())), lambda: points(project, category, **chosen))
+
+
+def coloured(project: Project, view: View) -> Colouring:
+    """Colour a view's points, or take the colouring that some session has made lately."""
+    held = view.points
+    assert held is not None
+    return recent((held, view.colour), lambda: colouring(project, held, view.colour))
 
 
 def settled(project: Project, *, category: str, embedding: str, clustering: str, x: int, y: int) -> dict[str, Any]:

@@ -87,12 +87,6 @@ def test_cells_in_reach_count_no_fewer_than_a_box_holds():
     assert index.inside(grid, -1e9, 1e9, -1e9, 1e9) == len(xy)
 
 
-def test_density_counts_neighbours_and_is_none_for_points_without_a_place():
-    spread = index.density(GRID["holes"])
-    assert (spread > 0).tolist() == np.isfinite(XY["holes"]).all(1).tolist()
-    assert (index.density(GRID["same"]) == 50).all()
-
-
 def _corners(rng, xy, count):
     held = xy[np.isfinite(xy).all(1)].astype(float)
     low, high = (held.min(0), held.max(0)) if len(held) else (np.zeros(2), np.ones(2))

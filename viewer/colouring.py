@@ -1,0 +1,111 @@
+"""What colours mean: every point gets a code, and every code a name, a colour and a count."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relfunc.schema import CLASS, NOISE
+
+from .palette import GREY, colour
+from .project import Points, Project, Verdict, verdict
+
+BY: Final = ("cluster", "label", "prediction", "correctness", "probability", "density")
+RISING: Final = ("#4b5bd0", "#4478d8", "#2f93cf", "#22a9b0", "#35b884", "#7dbe55", "#c3b83a", "#f0a93a")
+"""Colours of a quantity, from little to much."""
+RIGHT, WRONG = "#22a77a", "#e0574f"
+
+
+@dataclass(frozen=True, eq=False)
+class Colouring:
+    """Codes of points and what they mean.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray
+        (n,) uint8 to uint32, each below the number of names.
+    names, colours : tuple of str
+        What a code stands for, and its ``#rrggbb``.
+    counts : tuple of int
+        How many points have it.
+    """
+
+    codes: NDArray[np.unsignedinteger]
+    names: tuple[str, ...]
+    colours: tuple[str, ...]
+    counts: tuple[int, ...]
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """The colours as (k, 3) numbers."""
+        return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in self.colours], np.uint8).reshape(-1, 3)
+
+
+def colouring(project: Project, points: Points, by: str) -> Colouring:
+    """Colour the points of a category by one of :data:`BY`; one colour where that is not known."""
+    if by == "cluster" and points.cluster is not None:
+        values, codes = np.unique(points.cluster, return_inverse=True)
+        names = ["Noise" if k == NOISE else f"Cluster {k}" for k in values]
+        return _counted(codes, names, [colour(int(k)) for k in values])
+    if by in ("label", "prediction", "correctness", "probability"):
+        return _judged(project, verdict(project, points.rows), by)
+    if by == "density" and points.xy is not None:
+        spread = density(points.xy)
+        edges = np.quantile(spread[spread > 0], np.linspace(0, 1, 9)[1:-1]) if (spread > 0).any() else np.empty(0)
+        share = ("least dense", "2nd eighth", "3rd eighth", "4th eighth", "5th eighth", "6th eighth", "7th eighth")
+        return _counted(np.searchsorted(edges, spread), [*share, "densest"], RISING)
+    return _counted(np.zeros(points.rows.size, int), ["All samples"], [colour(0)])
+
+
+def density(xy: NDArray) -> NDArray[np.int64]:
+    """Return for every point how many share its cell and the eight about it; 0 for one that is not finite.
+
+    Examples
+    --------
+    >>> density(np.array([[0.0, 0.0], [0.0, 0.0], [np.nan, 0.0]]))
+    array([2, 2, 0])
+    """
+    kept = np.isfinite(xy).all(axis=1)
+    spread, held = np.zeros(len(xy), np.int64), xy[kept].astype(float)
+    if not len(held):
+        return spread
+    side = int(np.clip(np.sqrt(len(held) / 8), 1, 1024))
+    low, high = held.min(axis=0), held.max(axis=0)
+    unit = np.maximum((high - low) / side, np.finfo(float).tiny)
+    column, row = np.minimum((held - low) / unit, side - 1).astype(int).T
+    counts = np.bincount(row * side + column, minlength=side * side).reshape(side, side)
+    padded = np.pad(counts, 1)
+    around = np.zeros_like(counts)
+    for i in range(3):
+        for j in range(3):
+            around += padded[i : i + side, j : j + side]
+    spread[kept] = around[row, column]
+    return spread
+
+
+def _judged(project: Project, known: Verdict, by: str) -> Colouring:
+    if by == "correctness":
+        return _counted((~known.correct).astype(int), ["Correct", "Wrong"], [RIGHT, WRONG])
+    if by == "probability":
+        tenth = np.clip(known.probability * 10, 0, 9.99).astype(int)
+        shades = [RISING[round(k * (len(RISING) - 1) / 9)] for k in range(10)]
+        return _counted(tenth, [f"{10 * k} to {10 * k + 10} %" for k in range(10)], shades)
+    names = project.attributions[CLASS].values.astype(str)
+    values, codes = np.unique(known.label if by == "label" else known.prediction, return_inverse=True)
+    called = ["Several labels" if k < 0 else str(names[k]) for k in values]
+    return _counted(codes, called, [GREY if k < 0 else colour(int(k)) for k in values])
+
+
+def _counted(codes: NDArray, names: list[str], colours: list[str] | tuple[str, ...]) -> Colouring:
+    """Count the codes, and leave out those without a point."""
+    counts = np.bincount(codes, minlength=len(names))
+    kept = np.flatnonzero(counts)
+    renumbered = np.zeros(len(names), np.min_scalar_type(max(kept.size - 1, 0)))
+    renumbered[kept] = np.arange(kept.size)
+    return Colouring(
+        renumbered[codes],
+        tuple(names[k] for k in kept),
+        tuple(colours[k] for k in kept),
+        tuple(counts[kept].tolist()),
+    )

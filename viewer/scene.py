@@ -1,0 +1,125 @@
+"""The scene: how the points of a view are drawn and found, by the browser if they are few, here if they are many."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import canvas, index, selection
+from .canvas import GLYPHS, Window
+from .colouring import Colouring
+from .index import Grid
+from .project import Points
+from .shared import recent
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What is to be drawn.
+
+    Parameters
+    ----------
+    points : viewer.project.Points
+        The points, which have places.
+    colouring : viewer.colouring.Colouring
+        Their colours.
+    selected : numpy.ndarray
+        Positions that stand out.
+    hidden : tuple of int
+        Codes of the colouring that are not drawn.
+    """
+
+    points: Points
+    colouring: Colouring
+    selected: NDArray[np.int64]
+    hidden: tuple[int, ...]
+
+    @property
+    def xy(self) -> NDArray[np.floating]:
+        """Places of the points."""
+        assert self.points.xy is not None
+        return self.points.xy
+
+    @property
+    def large(self) -> bool:
+        """Whether there are too many points for the browser."""
+        return len(self.xy) > GLYPHS
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Which points are not hidden and have a place."""
+        if not self.hidden:
+            return self.points.drawn
+        return self.points.drawn & ~np.isin(self.colouring.codes, self.hidden)
+
+
+@dataclass(frozen=True, eq=False)
+class Glyphs:
+    """Positions of the points that the browser is to draw, and of those of them that stand out."""
+
+    drawn: NDArray[np.int64]
+    selected: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture, as PNG, of the window that it covers."""
+
+    png: bytes
+    window: Window
+
+
+def render(scene: Scene, window: Window, width: int, height: int) -> Glyphs | Picture:
+    """Draw a scene: a picture if there are many points in view, else which of them the browser is to draw."""
+    if not scene.large:
+        return _glyphs(scene, np.flatnonzero(scene.seen))
+    held = grid(scene.points)
+    if index.inside(held, *window) <= GLYPHS:
+        near = index.in_box(held, *window)
+        return _glyphs(scene, near[scene.seen[near]])
+    codes = recent((scene.colouring, held), lambda: scene.colouring.codes[held.position])
+    shown = ~np.isin(np.arange(len(scene.colouring.names)), scene.hidden)
+    marked = None
+    if scene.selected.size:
+        mask = np.zeros(held.n, bool)
+        mask[scene.selected] = True
+        marked = mask[held.position]
+    drawn = canvas.picture(held, codes, scene.colouring.palette, window, width, height, selected=marked, shown=shown)
+    return Picture(canvas.png(drawn), window)
+
+
+def grid(points: Points) -> Grid:
+    """Sort points into a grid, or take the grid that some session has made lately."""
+    assert points.xy is not None
+    xy = points.xy
+    return recent((points, "grid"), lambda: index.prepare(index.build(xy)))
+
+
+def enclosed(scene: Scene, geometry: dict[str, Any]) -> NDArray[np.int64]:
+    """Positions of the points that are seen inside a box or polygon, as Bokeh describes it."""
+    if geometry["type"] == "rect":
+        box = geometry["x0"], geometry["x1"], geometry["y0"], geometry["y1"]
+        found = index.in_box(grid(scene.points), *box) if scene.large else selection.in_box(scene.xy, *box)
+    elif geometry["type"] == "poly":
+        polygon = geometry["x"], geometry["y"]
+        found = (
+            index.in_polygon(grid(scene.points), *polygon) if scene.large else selection.in_polygon(scene.xy, *polygon)
+        )
+    else:
+        return np.empty(0, np.int64)
+    return found[scene.seen[found]] if scene.hidden else found
+
+
+def at(scene: Scene, x: float, y: float, *, dx: float, dy: float) -> int | None:
+    """Position of the nearest point that is seen, or None if none lies within reach."""
+    if scene.large:
+        return index.nearest(grid(scene.points), x, y, dx=dx, dy=dy, seen=scene.seen)
+    places = np.where(scene.seen[:, None], scene.xy, np.nan) if scene.hidden else scene.xy
+    return selection.nearest(places, x, y, dx=dx, dy=dy)
+
+
+def _glyphs(scene: Scene, drawn: NDArray[np.int64]) -> Glyphs:
+    marked = np.zeros(len(scene.xy), bool)
+    marked[scene.selected] = True
+    return Glyphs(drawn, drawn[marked[drawn]])
