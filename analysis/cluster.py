@@ -1,6 +1,7 @@
 """Clusterings: which samples share a strategy. Labels are 0, 1, … from the largest cluster down; −1 is noise."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -69,7 +70,7 @@ def kmeans(
         part = x if n_dims is None else x[:, : n_dims or k]
         part = _unit_rows(part) if unit_rows else part
         count = min(k, len(np.unique(part, axis=0)))
-        labels = KMeans(count, n_init=n_init, random_state=seed).fit_predict(part)
+        labels = KMeans(count, n_init=cast(Any, n_init), random_state=seed).fit_predict(part)
         attrs = {"embedding": embedding, "k": k, "seed": seed}
         found[f"{name}-{k:02d}"] = result(CLUSTERING, (SAMPLE,), by_size(labels), **attrs)
     return xr.Dataset(found)

@@ -57,8 +57,7 @@ def spectral(
     choice(laplacian, LAPLACIANS, "laplacian", "spectral")
     if n_eigenvalues < 1:
         raise DataError(f"spectral: n_eigenvalues={n_eigenvalues} must be at least 1")
-    weights = as_matrix(data)
-    values, vectors = smallest(weights, min(n_eigenvalues, weights.shape[0]), laplacian)
+    values, vectors = smallest(as_matrix(data), min(n_eigenvalues, data.sizes[SAMPLE]), laplacian)
     spectrum = EIGENVALUE if name == "spectral" else f"{EIGENVALUE}-{name}"
     return xr.Dataset(
         {

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -95,7 +95,7 @@ def run(
         raise DataError("run: no category has any samples")
     source = data.drop_vars(schema.INPUT, errors="ignore").drop_attrs()
     jobs = (joblib.delayed(_category)(plan, source.isel(sample=index), name, store) for name, index in present.items())
-    results = joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
+    results = cast(Iterator[xr.Dataset], joblib.Parallel(n_jobs=workers, return_as="generator")(jobs))
     bar = tqdm(results, "categories", total=len(present), disable=None if progress else True)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=_attrs(plan, by, empty))}
     for (name, index), found in zip(present.items(), bar, strict=True):
@@ -217,8 +217,7 @@ def _check_finite(source: xr.Dataset, category: str) -> None:
     attribution = source[schema.ATTRIBUTION]
     if not np.issubdtype(attribution.dtype, np.floating):
         return
-    rest = [dim for dim in attribution.dims if dim != schema.SAMPLE]
-    finite = np.isfinite(attribution).all(rest).values
+    finite = np.isfinite(attribution.values).all(tuple(range(1, attribution.ndim)))
     if not finite.all():
         wrong = source[schema.SAMPLE].values[~finite]
         raise DataError(

@@ -127,7 +127,7 @@ def _of_array(values: np.ndarray) -> Digest:
         return digest("text", values.shape, tuple(values.ravel().tolist()))
     little = values.dtype.newbyteorder("<")
     content = np.ascontiguousarray(values, dtype=little)
-    hashed = hashlib.blake2b(memoryview(content.reshape(-1).view(np.uint8)), digest_size=20).hexdigest()
+    hashed = hashlib.blake2b(content.reshape(-1).view(np.uint8).data, digest_size=20).hexdigest()
     return digest("array", little.str, values.shape, hashed)
 
 

@@ -142,7 +142,7 @@ def square_root(data: xr.Dataset) -> xr.Dataset:
     array([-2. ,  0.5])
     """
     attribution = variable(data, ATTRIBUTION, "square_root")
-    return _only(np.sign(attribution) * np.sqrt(abs(attribution)))
+    return _only(xr.where(attribution < 0, -1, 1) * abs(attribution) ** 0.5)
 
 
 @transient

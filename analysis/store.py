@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -97,7 +97,7 @@ class Store:
         """
         attrs = {"key": key, "step": step, "parameters": parameters, "written": datetime.now(UTC).isoformat()}
         entry = data.drop_encoding().assign_attrs({PREFIX + name: value for name, value in attrs.items()})
-        checked = {
+        checked: dict[Hashable, Any] = {
             str(name): {"fletcher32": True}
             for name, variable in entry.variables.items()
             if variable.ndim and variable.size and variable.dtype.kind in "biuf"

@@ -1,5 +1,7 @@
 """The right end of a graph Laplacian's spectrum, component by component."""
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
@@ -45,7 +47,7 @@ def smallest(weights: sparse.csr_array, k: int, kind: str) -> tuple[NDArray, NDA
     vectors : ndarray of float64, shape (n, k)
         Unit columns; the entry of largest magnitude is positive.
     """
-    n = weights.shape[0]
+    n = _order(weights)
     count, member = connected_components(weights, directed=False)
     largest_first = np.argsort(-np.bincount(member, minlength=count), kind="stable")
     found = []
@@ -62,7 +64,7 @@ def smallest(weights: sparse.csr_array, k: int, kind: str) -> tuple[NDArray, NDA
 
 def _connected(weights: sparse.csr_array, k: int, kind: str) -> tuple[NDArray, NDArray]:
     """Solve one connected graph; its smallest eigenvalue is 0 exactly."""
-    n = weights.shape[0]
+    n = _order(weights)
     if n == 1:
         return np.zeros(1), np.ones((1, 1))
     matrix = laplacian(weights, "symmetric" if kind == "random-walk" else kind)
@@ -83,3 +85,8 @@ def _connected(weights: sparse.csr_array, k: int, kind: str) -> tuple[NDArray, N
         vectors = vectors / np.sqrt(degree)[:, None]
         vectors /= np.linalg.norm(vectors, axis=0)
     return values, vectors
+
+
+def _order(weights: sparse.csr_array) -> int:
+    rows, _ = cast(tuple[int, int], weights.shape)
+    return rows

@@ -1,5 +1,7 @@
 """Exact nearest neighbours in blocks: memory grows with n, not with n²."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
@@ -9,7 +11,7 @@ SPARE = 8
 MATMUL_METRICS = ("euclidean", "sqeuclidean", "cosine", "correlation")
 
 
-def neighbors(x: NDArray, k: int, metric: str = "euclidean", **options: float) -> tuple[NDArray, NDArray]:
+def neighbors(x: NDArray, k: int, metric: str = "euclidean", **options: Any) -> tuple[NDArray, NDArray]:
     """Return the indices and distances of the ``k`` nearest other rows, ascending; a row is never its own neighbour.
 
     Parameters
@@ -48,7 +50,7 @@ def _unit_rows(x: NDArray, *, centre: bool) -> NDArray:
     return np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
 
 
-def _by_cdist(x: NDArray, k: int, metric: str, options: dict[str, float]) -> tuple[NDArray, NDArray]:
+def _by_cdist(x: NDArray, k: int, metric: Any, options: dict[str, Any]) -> tuple[NDArray, NDArray]:
     n = len(x)
     rows = max(1, BLOCK_BYTES // (8 * n))
     index, distance = np.empty((n, k), np.int64), np.empty((n, k))
@@ -87,7 +89,7 @@ def _by_matmul(x: NDArray, k: int) -> tuple[NDArray, NDArray]:
         index[start : start + rows], distance[start : start + rows] = near[:, :k], far[:, :k]
         if spare < n - 1:
             error = rounding * (square[start : start + rows] + square.max()).double().numpy()
-            for row in np.flatnonzero(far[:, k - 1] ** 2 + error >= limit.numpy()):
+            for row in np.flatnonzero(far[:, k - 1] ** 2 + error >= limit.numpy()).tolist():
                 everyone = np.delete(np.arange(n), start + row)
                 near, far_all = _ranked(x, start + row, everyone[None])
                 index[start + row], distance[start + row] = near[0, :k], far_all[0, :k]
