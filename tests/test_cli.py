@@ -8,14 +8,6 @@ from relfunc import storage
 from relfunc.cli import main
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """The folder that `relfunc demo --no-serve` leaves."""
-    folder = tmp_path_factory.mktemp("demo") / "out"
-    assert main(["demo", "--no-serve", "--out", str(folder)]) == 0
-    return folder
-
-
 def test_demo_trains_a_good_network(demo):
     from relfunc.demo import accuracy
 

@@ -3,7 +3,6 @@
 import socket
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +62,7 @@ def serve(
     sys.stdout.flush()
     origins = [f"{address}:{port}", f"localhost:{port}"]
     options = {"title": "relfunc", "websocket_origin": origins, "verbose": False, **options}
-    pn.serve(partial(app, listed), port=port, address=address, show=show, **options)
+    pn.serve(lambda: app(listed), port=port, address=address, show=show, **options)
 
 
 def free_port(address: str = HOST, first: int = PORT) -> int:

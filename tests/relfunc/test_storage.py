@@ -86,5 +86,5 @@ def test_a_file_that_is_no_netcdf_is_named(tmp_path, content, reader):
 
 
 def test_a_missing_file_says_what_to_give(tmp_path):
-    with pytest.raises(FileNotFoundError, match="give an attributions.nc or a folder that holds one"):
+    with pytest.raises(FileNotFoundError, match=r"give an attributions\.nc or a folder that holds one"):
         open_attributions(tmp_path)
