@@ -1,14 +1,23 @@
 """The legend, to select and hide what has a colour, and the spectrum that the clusters came from."""
 
+import html
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from relfunc.errors import RelfuncError
+from relfunc.schema import CLASS, NOISE
+
 from . import eigen
 from .components import Part, Rows, card, text, title
-from .project import Held, Project, eigenvalues
+from .project import Held, Project, clustering_scores, eigenvalues, verdict
+from .samples import mean
+from .shared import recent
 from .state import View, coloured, select
+
+JUDGED: Final = 200_000
+"""Up to this many samples in a category, predictions are read to judge its clusters."""
 
 TITLES = {
     "cluster": "Clusters",
@@ -24,6 +33,7 @@ def clusters(projects: Sequence[Held], view: View) -> Part:
     """Make the legend and the spectrum."""
     legend, heading = Rows(hides=True, sizing_mode="stretch_width", margin=0), title("")
     spectrum, below = title(""), text(sizing_mode="stretch_width")
+    average, pictures = title(""), text(sizing_mode="stretch_width")
 
     def write(*_: Any) -> None:
         held, project = view.points, projects[view.project]
@@ -33,13 +43,17 @@ def clusters(projects: Sequence[Held], view: View) -> Part:
             return
         colours = coloured(project, view)
         chosen = np.bincount(colours.codes[view.selected], minlength=len(colours.names))
-        heading.object = f"<h2>{TITLES[view.colour]}<small>{len(colours.names)}</small></h2>"
+        notes = _notes(project, view)
+        scores = clustering_scores(project, view.category, view.clustering) if view.colour == "cluster" else {}
+        beside = "".join(f" · {html.escape(name)} {value:.2f}" for name, value in scores.items())
+        heading.object = f"<h2>{TITLES[view.colour]}<small>{len(colours.names)}{beside}</small></h2>"
         legend.items = [
             {
                 "key": str(k),
                 "name": colours.names[k],
                 "value": f"{chosen[k]:,} / {count:,}" if 0 < chosen[k] < count else f"{count:,}",
                 "colour": colours.colours[k],
+                "note": notes.get(colours.names[k]),
                 "share": count / max(colours.counts),
                 "on": bool(chosen[k] == count),
                 "off": k in view.hidden,
@@ -51,6 +65,30 @@ def clusters(projects: Sequence[Held], view: View) -> Part:
         gap = eigen.largest_gap(spread)
         spectrum.object = f"<h2>Eigenvalues<small>largest gap after {gap}</small></h2>" if spread.size else ""
         below.object = eigen.drawing(spread)
+
+    def summarise(*_: Any) -> None:
+        held, project = view.points, projects[view.project]
+        if held is None or not isinstance(project, Project) or not held.rows.size:
+            average.object = pictures.object = ""
+            return
+        rows = held.rows[view.selected] if view.selected.size else held.rows
+        try:
+            drawn, count = mean(project, rows, cmap=view.cmap)
+        except (RelfuncError, OSError, RuntimeError):
+            # The samples say what is wrong with the file.
+            average.object = pictures.object = ""
+            return
+        whose = "the selection" if view.selected.size else "the class"
+        some = f" ({count:,} of {rows.size:,})" if count < rows.size else ""
+        average.object = f"<h2>Mean<small>of {whose}{some}</small></h2>"
+        pictures.object = (
+            "<div class='means'>"
+            + "".join(
+                f"<figure><img src='{source}' alt='mean {kind} of {whose}'><figcaption>{kind}</figcaption></figure>"
+                for kind, source in drawn.items()
+            )
+            + "</div>"
+        )
 
     def said(message: dict[str, str]) -> None:
         project = projects[view.project]
@@ -64,5 +102,24 @@ def clusters(projects: Sequence[Held], view: View) -> Part:
 
     legend.on_msg(lambda event: said(event.data))
     view.param.watch(write, ["points", "selected", "hidden", "trouble", "colour"])
+    view.param.watch(summarise, ["points", "selected", "cmap", "trouble"])
     write()
-    return card(heading, legend, spectrum, below, kind="rail")
+    summarise()
+    return card(heading, legend, average, pictures, spectrum, below, kind="rail")
+
+
+def _notes(project: Project, view: View) -> dict[str, str]:
+    """Say of each cluster how often the model is right, and how large a part the commonest label is."""
+    held = view.points
+    if held is None or held.cluster is None or view.colour != "cluster" or held.rows.size > JUDGED:
+        return {}
+    cluster, names = held.cluster, project.attributions[CLASS].values.astype(str)
+    known = recent((held, "verdict"), lambda: verdict(project, held.rows))
+    notes = {}
+    for k in np.unique(cluster):
+        inside = cluster == k
+        labels, counts = np.unique(known.label[inside], return_counts=True)
+        commonest = labels[counts.argmax()]
+        mixed = f" · {counts.max() / inside.sum():.0%} {names[commonest]}" if labels.size > 1 and commonest >= 0 else ""
+        notes["Noise" if k == NOISE else f"Cluster {k}"] = f"{known.correct[inside].mean():.0%} correct{mixed}"
+    return notes

@@ -37,10 +37,11 @@ class Preview(JSComponent):
 
 
 class Gallery(JSComponent):
-    """Samples as columns of pictures; says ``{"open": key}``."""
+    """Samples as columns of pictures; says ``{"open": key}``, ``{"near": key}`` or ``{"close": true}``."""
 
     items = param.List(doc="Samples: key, id, says, wrong, colour, title, pictures.")
     notice = param.List(default=["", ""], doc="Title and text shown when there is nothing to show.")
+    opened = param.Dict(default={}, doc="The sample that is shown large: title, pictures, facts; empty for none.")
     pixelated = param.Boolean(default=True, doc="Whether pixels are kept apart when enlarged.")
 
     _esm = (ASSETS / "gallery.js").read_text()

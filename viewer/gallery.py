@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relfunc.errors import RelfuncError
-from relfunc.schema import NOISE
+from relfunc.schema import CLASS, NOISE, PREDICTION, SAMPLE
 
-from .components import Gallery, Part, button, card, some_of, text
+from .components import Gallery, Part, button, card, choice, some_of, text
+from .order import ORDERS, ordered
 from .palette import colour
-from .project import Failure, Held, Points, Project, outcome
+from .project import Failure, Held, Points, Project, clustering_names, outcome
 from .samples import KINDS, thumbnails
-from .state import View
+from .state import View, read
 
 PAGE: Final = 48
 """Samples on one page."""
@@ -25,6 +26,8 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
     kinds = some_of({kind.capitalize(): kind for kind in KINDS}, value=list(view.kinds))
     earlier, later = button("‹", "Page before"), button("›", "Page after")
     place = text(align="center")
+    order = choice("", options={called: name for name, called in ORDERS.items()}, value=view.order)
+    order.param.update(sizing_mode=None, width=196, align="center")
 
     def draw(*_: Any) -> None:
         held, project = view.points, projects[view.project]
@@ -33,6 +36,7 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
             shown.notice = ["Nothing to show", "Open a project that can be read."]
             return
         chosen = view.selected if view.selected.size else np.arange(held.rows.size)
+        chosen = ordered(project, held, chosen, view.order, focus=view.focus)
         first = view.page * PAGE
         positions = chosen[first : first + PAGE]
         what = "selected" if view.selected.size else "in this class · select points in the map to narrow them down"
@@ -45,13 +49,52 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
             shown.notice = ["These samples cannot be read", str(error)]
             shown.items = []
 
+    def said(message: dict[str, Any]) -> None:
+        held, project = view.points, projects[view.project]
+        if held is None or isinstance(project, Failure) or "close" in message:
+            shown.opened = {}
+            return
+        view.focus = int(message["near"] if "near" in message else message["open"])
+        if "near" in message:
+            order.value = "near"
+            shown.opened = {}
+            return
+        try:
+            shown.opened = enlarged(project, held, view.focus, view)
+        except (RelfuncError, OSError, RuntimeError) as error:
+            shown.opened = {"title": "This sample cannot be read", "pictures": [], "facts": [["Why", str(error)]]}
+
+    shown.on_msg(lambda event: said(event.data))
+    order.param.watch(lambda event: view.param.update(order=event.new, page=0), "value")
     kinds.param.watch(lambda event: setattr(view, "kinds", event.new), "value")
     earlier.on_click(lambda _: setattr(view, "page", max(view.page - 1, 0)))
     later.on_click(lambda _: setattr(view, "page", view.page + 1))
-    view.param.watch(draw, ["points", "selected", "page", "kinds", "cmap", "trouble"])
+    view.param.watch(draw, ["points", "selected", "page", "kinds", "cmap", "trouble", "order"])
     draw()
-    bar = card(heading, kinds, place, earlier, later, kind="bar", row=True, sizing_mode="stretch_width")
+    bar = card(heading, order, kinds, place, earlier, later, kind="bar", row=True, sizing_mode="stretch_width")
     return card(bar, shown, kind="samples")
+
+
+def enlarged(project: Project, held: Points, position: int, view: View) -> dict[str, Any]:
+    """Describe one sample in full: large pictures, and all that is known of it."""
+    row = held.rows[[position]]
+    known, picture = outcome(project, row), thumbnails(project, row, cmap=view.cmap, largest=512)[0]
+    output = project.attributions[PREDICTION].isel({SAMPLE: row}).values[0]
+    names = project.attributions[CLASS].values.astype(str)
+    best = np.argsort(-output, kind="stable")[:5]
+    facts = [
+        ["Label", known.label[0]],
+        ["Prediction", f"{known.prediction[0]} ({known.probability[0]:.1%})"],
+        ["Outputs", " · ".join(f"{names[k]} {output[k]:.3g}" for k in best)],
+        ["Row in the file", f"{row[0]:,}"],
+    ]
+    for name in clustering_names(project, view.category):
+        cluster = read(project, view.category, embedding=None, clustering=name).cluster
+        if cluster is not None:
+            facts.append([name, "noise" if cluster[position] == NOISE else f"cluster {cluster[position]}"])
+    if held.xy is not None:
+        facts.append([view.embedding, f"{held.xy[position, 0]:.4g}, {held.xy[position, 1]:.4g}"])
+    return {"key": str(position), "title": str(known.ids[0]), "pictures": list(picture.items()), "facts": facts}
 
 
 def described(project: Project, held: Points, positions: NDArray[np.int64], view: View) -> list[dict[str, Any]]:

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relfunc.heatmap import heatmap, overlay, picture
+from relfunc.schema import ATTRIBUTION, SAMPLE
 
 from .project import Project, pixels
 
 KINDS: Final = ("input", "attribution", "overlay")
+MEAN_OF: Final = 512
+"""Of how many samples a mean is taken at most."""
 LARGEST: Final = 224
 """Longest side of a thumbnail in pixels; larger pictures are reduced before they are sent."""
 
@@ -58,6 +61,41 @@ def thumbnails(
         }
         for k in range(rows.size)
     ]
+
+
+def mean(
+    project: Project, rows: NDArray[np.int64], *, cmap: str = "bwr", largest: int = LARGEST, bytes_read: int = 1 << 24
+) -> tuple[dict[str, str], int]:
+    """Draw the mean input and the mean attribution of some samples, as data URIs by kind.
+
+    Parameters
+    ----------
+    project : Project
+        Where to read.
+    rows : numpy.ndarray
+        (k,) positions in ``attributions.nc``, at least one.
+    cmap, largest
+        As in :func:`thumbnails`.
+    bytes_read : int
+        How much is read at most; of more samples, that many are taken at equal steps.
+
+    Returns
+    -------
+    pictures : dict
+        As :func:`thumbnails` gives for one sample, without an overlay.
+    count : int
+        Of how many samples it is the mean.
+    """
+    each = project.attributions[ATTRIBUTION].nbytes // max(project.attributions.sizes[SAMPLE], 1)
+    most = min(MEAN_OF, max(bytes_read // max(each, 1), 1))
+    some = rows if rows.size <= most else rows[np.linspace(0, rows.size - 1, most).astype(int)]
+    attribution, inputs = pixels(project, some)
+    drawn = {"attribution": draw("attribution", as_pictures(attribution).mean(axis=0, dtype=float), None, cmap)}
+    if inputs is not None:
+        average = as_pictures(inputs).mean(axis=0, dtype=float)
+        kept = average.astype(np.uint8) if inputs.dtype == np.uint8 else average
+        drawn = {"input": picture(kept, channels="first"), **drawn}
+    return {kind: data_uri(image, largest) for kind, image in drawn.items() if image is not None}, some.size
 
 
 def draw(kind: str, relevance: NDArray, shown: NDArray | None, cmap: str) -> Image.Image | None:

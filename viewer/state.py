@@ -11,6 +11,7 @@ from relfunc.errors import RelfuncError
 from relfunc.heatmap import COLORMAPS
 
 from .colouring import BY, Colouring, colouring
+from .order import ORDERS
 from .project import (
     Failure,
     Held,
@@ -48,6 +49,8 @@ class View(param.Parameterized):
     kinds = param.ListSelector(default=list(KINDS), objects=list(KINDS), doc="Which pictures of a sample are shown.")
     colour = param.Selector(default="cluster", objects=list(BY), doc="What the colours of the points mean.")
     cmap = param.Selector(default="coldnhot", objects=list(COLORMAPS), doc="Colour map of the attributions.")
+    order = param.Selector(default="file", objects=list(ORDERS), doc="Which samples come first.")
+    focus = param.Integer(default=None, allow_None=True, doc="Position of the sample that was opened last.")
     page = param.Integer(default=0, bounds=(0, None), doc="Page of the samples that is shown.")
     trouble = param.String(doc="Why the project cannot be shown; empty if it can.")
     theme = param.Selector(default="system", objects=["system", "light", "dark"], doc="Colours of the page.")
@@ -76,7 +79,7 @@ def choose(view: View, project: Project, /, **changes: Any) -> None:
         x=wanted["x"],
         y=wanted["y"],
     )
-    fresh = {"selected": np.empty(0, np.int64), "past": [], "page": 0} if moved else {}
+    fresh = {"selected": np.empty(0, np.int64), "past": [], "page": 0, "focus": None} if moved else {}
     unseen = (
         {"hidden": []}
         if moved or (wanted["clustering"], wanted["embedding"]) != (view.clustering, view.embedding)

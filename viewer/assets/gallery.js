@@ -28,10 +28,34 @@ export function render({ model, el }) {
     }
     grid.className = `grid ${model.pixelated ? "pixelated" : ""}`
     grid.replaceChildren(...model.items.map((item) => sample(item, model)))
-    grid.parentElement?.scrollTo?.(0, 0)
+    grid.getRootNode().host?.scrollTo(0, 0)
   }
   const grid = element("div", {})
+  const dialog = element("dialog", {})
+  dialog.addEventListener("close", () => model.opened.title && model.send_msg({ close: true }))
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close())
+  const open = () => {
+    const { title, pictures, facts, key } = model.opened
+    if (!title) {
+      dialog.close()
+      return
+    }
+    const near = key && element("button", {
+      className: "act", textContent: "Show its nearest neighbours", onclick: () => model.send_msg({ near: key }),
+    })
+    dialog.replaceChildren(element("div", { className: "sheet" },
+      element("header", {}, element("h2", { textContent: title }),
+        element("button", { className: "act", textContent: "Close", onclick: () => dialog.close() })),
+      element("div", { className: "large" }, ...pictures.map(([kind, src]) => element("figure", {},
+        element("img", { src, alt: `${kind} of ${title}`, className: model.pixelated ? "pixelated" : "" }),
+        element("figcaption", { textContent: kind })))),
+      element("dl", {}, ...facts.flatMap(([name, value]) =>
+        [element("dt", { textContent: name }), element("dd", { textContent: value })])), near))
+    if (!dialog.open) dialog.showModal()
+  }
   model.on("items", fill)
+  model.on("opened", open)
   fill()
-  return grid
+  const all = element("div", {}, grid, dialog)
+  return all
 }
