@@ -1,0 +1,61 @@
+"""A headless Chromium, and servers for it to visit."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, sync_playwright
+
+EXECUTABLE = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+MISSING = "no Chromium on this machine: install chromium, chromium-browser or google-chrome"
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=EXECUTABLE, args=FLAGS)
+        yield started
+        started.close()
+
+
+@contextmanager
+def serving(*command: str, path: str = "", port: int) -> Iterator[str]:
+    """Run a Python module that serves on a port, and yield its address once it answers."""
+    with subprocess.Popen(
+        [sys.executable, "-m", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            yield _answering(f"http://127.0.0.1:{port}{path}", server)
+        finally:
+            server.terminate()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _answering(url: str, server: subprocess.Popen) -> str:
+    for _ in range(600):
+        assert server.poll() is None, "the server has stopped"
+        try:
+            with urllib.request.urlopen(url):
+                return url
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(f"{url} does not answer")
