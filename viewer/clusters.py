@@ -10,7 +10,7 @@ from relfunc.errors import RelfuncError
 from relfunc.schema import CLASS, NOISE
 
 from . import eigen
-from .components import Part, Rows, card, text, title
+from .components import Part, Rows, text, title
 from .project import Held, Project, clustering_scores, eigenvalues, verdict
 from .samples import mean
 from .shared import recent
@@ -29,7 +29,7 @@ TITLES = {
 }
 
 
-def clusters(projects: Sequence[Held], view: View) -> Part:
+def clusters(projects: Sequence[Held], view: View) -> tuple[Part, ...]:
     """Make the legend and the spectrum."""
     legend, heading = Rows(hides=True, sizing_mode="stretch_width", margin=0), title("")
     spectrum, below = title(""), text(sizing_mode="stretch_width")
@@ -105,7 +105,7 @@ def clusters(projects: Sequence[Held], view: View) -> Part:
     view.param.watch(summarise, ["points", "selected", "cmap", "trouble"])
     write()
     summarise()
-    return card(heading, legend, average, pictures, spectrum, below, kind="rail")
+    return heading, legend, average, pictures, spectrum, below
 
 
 def _notes(project: Project, view: View) -> dict[str, str]:

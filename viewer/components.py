@@ -48,6 +48,23 @@ class Gallery(JSComponent):
     _stylesheets = [(ASSETS / "gallery.css").read_text()]  # noqa: RUF012 - Panel's own declaration
 
 
+class Keep(JSComponent):
+    """Findings and the buttons to keep, export, import and share; ``keep.js`` lists what it says."""
+
+    items = param.List(doc="Findings: key, name, note.")
+    status = param.String(doc="What became of the last wish.")
+    file = param.Dict(default={}, doc="A file to download: name, kind, data in base64.")
+    shared = param.Dict(default={}, doc="The query of a link to copy.")
+
+    _esm = (ASSETS / "keep.js").read_text()
+    _stylesheets = [(ASSETS / "keep.css").read_text()]  # noqa: RUF012 - Panel's own declaration
+
+
+def current_query() -> str:
+    """Return the query of the address that a visitor opened; empty outside a server."""
+    return pn.state.location.search if pn.state.location is not None else ""
+
+
 def current_document() -> Document | None:
     """Return the page that is being made for a visitor, or None outside a server."""
     return pn.state.curdoc if pn.state.curdoc is not None and pn.state.curdoc.session_context else None

@@ -15,6 +15,7 @@ from .gallery import described
 from .latest import latest
 from .plot import (
     look_at,
+    look_through,
     mark,
     on_click,
     on_double_click,
@@ -64,6 +65,7 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
         if looked.get("key") != key:
             look_at(map_, now.xy)
             looked.update(key=key, window=window(map_))
+            view.window = None
             mark(map_, None)
             preview.item = {}
         if not now.large:
@@ -82,13 +84,20 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
             show_glyphs(map_, held.xy, held.colouring.codes, colours, made.drawn, made.selected)
 
     def moved() -> None:
-        now = scene()
-        if now is not None and now.large:
+        now, seen = scene(), window(map_)
+        if now is None:
+            return
+        view.window = None if seen == looked.get("window") else tuple(seen)
+        if now.large:
             draw()
+
+    def zoomed(*_: Any) -> None:
+        if view.window is not None and view.window != window(map_):
+            look_through(map_, Window(*view.window))
 
     def resized() -> None:
         now = scene()
-        if now is not None and window(map_) == looked.get("window"):
+        if now is not None and view.window is None:
             look_at(map_, now.xy)
             looked["window"] = window(map_)
         moved()
@@ -97,6 +106,8 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
         now = scene()
         if now is not None:
             look_at(map_, now.xy)
+            looked["window"] = window(map_)
+            moved()
 
     def found(positions: NDArray[np.int64], modifiers: dict[str, bool]) -> None:
         select(view, positions, "add" if modifiers.get("shift") else "subtract" if modifiers.get("alt") else mode.value)
@@ -170,6 +181,7 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
     clear.on_click(lambda _: select(view, np.empty(0, np.int64)))
     view.param.watch(draw, ["points", "selected", "hidden", "trouble", "colour"])
     view.param.watch(write, ["points", "selected"])
+    view.param.watch(zoomed, "window")
     draw()
     write()
     bar = card(heading, mode, within, others, back, clear, kind="bar", row=True, sizing_mode="stretch_width")

@@ -12,12 +12,14 @@ from relfunc.errors import RelfuncError
 from relfunc.schema import CLASS, SAMPLE
 
 from .clusters import clusters
-from .components import APP, Part, card, one_of, text
+from .components import APP, Part, card, current_query, one_of, text
 from .gallery import gallery
+from .keep import linked
 from .map import scatter
 from .project import Failure, Held, Project, open_project
+from .share import share
 from .sidebar import sidebar
-from .state import View, show
+from .state import View, restore, show
 
 
 def app(paths: str | Path | Sequence[str | Path], *, view: View | None = None) -> pn.viewable.Viewable:
@@ -58,11 +60,12 @@ def page(projects: Sequence[Held], view: View) -> Part:
     """Lay the page out and keep it in step with the state."""
     if not projects:
         projects = [Failure(Path(), "Name a folder that holds attributions.nc: relfunc view PATH")]
+    right = card(*clusters(projects, view), share(projects, view), kind="rail")
     body = pn.Column(
         header(projects, view),
         sidebar(projects, view),
         scatter(projects, view),
-        clusters(projects, view),
+        right,
         gallery(projects, view),
         css_classes=["relfunc"],
         stylesheets=[APP],
@@ -76,7 +79,19 @@ def page(projects: Sequence[Held], view: View) -> Part:
     view.param.watch(follow, "theme")
     follow()
     show(projects, view, project=view.project if view.project < len(projects) else 0)
+    follow_link(projects, view, current_query())
     return body
+
+
+def follow_link(projects: Sequence[Held], view: View, query: str) -> None:
+    """Show what a link names; what cannot be shown becomes a notice on the page."""
+    try:
+        named = {project.name: project for project in projects if isinstance(project, Project)}
+        kept = linked(query, named)
+        if kept is not None:
+            restore(projects, view, kept)
+    except RelfuncError as error:
+        view.remark = str(error)
 
 
 def header(projects: Sequence[Held], view: View) -> Part:

@@ -165,6 +165,12 @@ def look_at(plot: Plot, xy: NDArray[np.floating]) -> None:
         axis.update(start=start, end=end, reset_start=start, reset_end=end)
 
 
+def look_through(plot: Plot, to: Window) -> None:
+    """Move the view to a window."""
+    plot.figure.x_range.update(start=to.x0, end=to.x1)
+    plot.figure.y_range.update(start=to.y0, end=to.y1)
+
+
 def on_select(plot: Plot, then: Callable[[dict[str, Any], dict[str, bool]], None]) -> None:
     """Call ``then(geometry, modifiers)`` when a box or lasso is finished."""
     held: dict[str, bool] = {}

@@ -1,6 +1,6 @@
 """The state of a view, the only thing in the viewer that changes: what is chosen, and which samples are selected."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +29,8 @@ from .selection import Mode, combine
 from .shared import recent
 
 NAMES: Final = ("category", "embedding", "clustering", "x", "y")
+KEPT: Final = (*NAMES, "colour", "cmap", "kinds", "order", "window")
+"""What a view that is kept or shared restores, besides the selection."""
 UNDONE: Final = 50
 """How many selections can be taken back."""
 
@@ -49,10 +51,12 @@ class View(param.Parameterized):
     kinds = param.ListSelector(default=list(KINDS), objects=list(KINDS), doc="Which pictures of a sample are shown.")
     colour = param.Selector(default="cluster", objects=list(BY), doc="What the colours of the points mean.")
     cmap = param.Selector(default="coldnhot", objects=list(COLORMAPS), doc="Colour map of the attributions.")
+    window = param.Tuple(default=None, length=4, allow_None=True, doc="The part of the plane in view; None for all.")
     order = param.Selector(default="file", objects=list(ORDERS), doc="Which samples come first.")
     focus = param.Integer(default=None, allow_None=True, doc="Position of the sample that was opened last.")
     page = param.Integer(default=0, bounds=(0, None), doc="Page of the samples that is shown.")
     trouble = param.String(doc="Why the project cannot be shown; empty if it can.")
+    remark = param.String(doc="What to tell the visitor; empty for nothing.")
     theme = param.Selector(default="system", objects=["system", "light", "dark"], doc="Colours of the page.")
 
 
@@ -98,6 +102,25 @@ def show(projects: Sequence[Held], view: View, /, **changes: Any) -> None:
         choose(view, project, **changes)
     except (RelfuncError, OSError, RuntimeError) as error:
         view.param.update(**changes, points=None, selected=np.empty(0, np.int64), past=[], trouble=str(error))
+
+
+def restore(projects: Sequence[Held], view: View, kept: Mapping[str, Any]) -> None:
+    """Show what was kept: a view by :func:`viewer.keep.load`.
+
+    Raises
+    ------
+    ProjectError
+        If its project is not open.
+    """
+    names = [project.name if isinstance(project, Project) else "" for project in projects]
+    if kept["project"] not in names:
+        opened = ", ".join(filter(None, names)) or "none"
+        raise ProjectError(f"the view is of project '{kept['project']}', which is not open; open are: {opened}")
+    show(projects, view, project=names.index(kept["project"]), **{name: kept[name] for name in NAMES})
+    size = 0 if view.points is None else view.points.rows.size
+    selected = kept["selected"][kept["selected"] < size] if kept["category"] == view.category else kept["selected"][:0]
+    rest = {name: kept[name] for name in KEPT if name in kept and name not in NAMES}
+    view.param.update(**rest, selected=selected, past=[], hidden=[], page=0)
 
 
 def read(project: Project, category: str, **chosen: Any) -> Points:

@@ -118,6 +118,45 @@ def test_pages_and_kinds_of_pictures(page: Page):
     expect(page.locator(".sample").first.locator("img")).to_have_count(2)
 
 
+def test_a_sample_opens_large_and_escape_closes_it(page: Page):
+    page.locator(".sample").nth(2).click()
+    expect(page.locator("dialog h2")).to_have_text("img-0002")
+    expect(page.locator("dialog img")).to_have_count(3)
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_be_hidden()
+    page.locator(".sample").nth(1).click()
+    page.get_by_role("button", name="Show its nearest neighbours").click()
+    expect(page.locator(".id").first).to_have_text("img-0001")
+
+
+def test_the_pointer_names_the_nearest_sample(page: Page):
+    page.locator(".pick", has_text="Cluster 0").click()
+    _shows(page, "50 of 150 selected")
+    page.locator(".sample").first.wait_for()
+    page.mouse.move(*_place(page, *_coordinates(page, "img-0000")))
+    expect(page.locator(".tip b")).to_have_text("img-0000")
+    page.mouse.move(10, 10)
+    expect(page.locator(".tip")).to_be_hidden()
+
+
+def test_a_finding_is_kept_exported_and_reopened_from_its_link(page: Page, address: str):
+    page.locator(".pick", has_text="Cluster 0").click()
+    _shows(page, "50 of 150 selected")
+    page.get_by_label("Name of the finding").fill("Watermark")
+    page.get_by_role("button", name="Keep", exact=True).click()
+    expect(page.locator("li .open b")).to_have_text("Watermark")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    assert len(download.value.path().read_text().splitlines()) == 51
+    page.get_by_role("button", name="Copy link").click()
+    page.wait_for_url("**?view=*")
+    assert len(page.url) < 2_000
+    shared = page.context.new_page()
+    shared.goto(page.url)
+    _shows(shared, "50 of 150 selected")
+    expect(shared.locator(".id").first).to_have_text("img-0000")
+
+
 def test_a_project_without_analysis_says_so_and_shows_its_samples(page: Page):
     page.get_by_role("button", name="unanalysed").click()
     expect(page.get_by_text("No analysis yet")).to_be_visible()
@@ -147,6 +186,16 @@ def _shows(page: Page, count: str):
 
 def _first(page: Page) -> str:
     return page.locator(".id").first.inner_text()
+
+
+def _coordinates(page: Page, sample: str) -> tuple[float, float]:
+    """Where a sample lies in the embedding, as its own page says."""
+    page.locator(".sample", has_text=sample).click()
+    said = page.locator("dt", has_text="tsne").locator("xpath=following-sibling::dd[1]").inner_text()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_be_hidden()
+    x, y = said.split(", ")
+    return float(x), float(y)
 
 
 def _place(page: Page, x: float, y: float) -> tuple[float, float]:

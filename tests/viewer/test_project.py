@@ -134,7 +134,7 @@ def test_a_missing_folder_and_an_empty_one_say_what_is_needed(tmp_path):
 
 @pytest.mark.parametrize("name", ["attributions.nc", "analysis.nc"])
 def test_a_truncated_file_is_named(folder, tmp_path, name):
-    for file in folder.iterdir():
+    for file in folder.glob("*.nc"):
         shutil.copy(file, tmp_path)
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: len(content) // 2])
