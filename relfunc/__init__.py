@@ -4,32 +4,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import attribution, canonize, capture, composites, errors, heatmap, ops, rules, schema
-    from .attribution import gradient
+    from . import attribution, canonize, capture, composites, errors, heatmap, methods, ops, rules, schema
+    from .accounting import audit, plan
+    from .attribution import gradient, per_class, relevance_at
     from .function import lrp
+    from .methods import input_x_gradient, integrated_gradients, occlusion, smoothgrad
     from .storage import open_analysis, open_attributions
 
 __all__ = [
     "attribution",
+    "audit",
     "canonize",
     "capture",
     "composites",
     "errors",
     "gradient",
     "heatmap",
+    "input_x_gradient",
+    "integrated_gradients",
     "lrp",
+    "methods",
+    "occlusion",
     "open_analysis",
     "open_attributions",
     "ops",
+    "per_class",
+    "plan",
+    "relevance_at",
     "rules",
     "schema",
+    "smoothgrad",
 ]
 
 _HOMES = {
+    "audit": "accounting",
     "gradient": "attribution",
+    "input_x_gradient": "methods",
+    "integrated_gradients": "methods",
     "lrp": "function",
+    "occlusion": "methods",
     "open_analysis": "storage",
     "open_attributions": "storage",
+    "per_class": "attribution",
+    "plan": "accounting",
+    "relevance_at": "attribution",
+    "smoothgrad": "methods",
 }
 
 

@@ -1,6 +1,6 @@
 """Attribution methods as transforms: each takes a function and returns ``(x, target) -> (output, attribution)``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -117,6 +117,99 @@ def gradient(f: Callable[..., Any], *, create_graph: bool = False) -> Explain:
         else:
             output, attributions = _autograd(f, xs, seed(target), create_graph)
         return output, attributions if isinstance(x, tuple) else attributions[0]
+
+    return explain
+
+
+def per_class(f: Callable[..., Any], *, chunk_size: int | None = None) -> Callable[[Any], tuple[Tensor, Any]]:
+    """Attribute every class at once: one forward, and one backward batched over the classes.
+
+    Parameters
+    ----------
+    f : callable
+        A model, or what :func:`relfunc.lrp` returned; its output is ``(sample, class)``.
+    chunk_size : int, optional
+        Most classes to propagate at once, each with a forward of its own; all by default.
+
+    Returns
+    -------
+    callable
+        ``x -> (output, attribution)``, the attribution of shape ``(class, *x.shape)``.
+
+    Raises
+    ------
+    TargetError
+        When it is called, if the output is not ``(sample, class)``.
+
+    Examples
+    --------
+    >>> model = torch.nn.Linear(2, 3).eval()
+    >>> output, attribution = per_class(model)(torch.ones(1, 2))
+    >>> bool((attribution[:, 0] == model.weight).all())
+    True
+    """
+
+    def explain(x: Tensor) -> tuple[Tensor, Tensor]:
+        if not _is_transformed():
+            _check_input(x, f)
+        with torch.no_grad():
+            output = f(x)
+        if not isinstance(output, Tensor) or output.ndim != 2:
+            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise TargetError(f"the model's output is {got}, not (sample, class): it has no classes to go through")
+        explain_one = gradient(f)
+
+        def of_class(hot: Tensor) -> Tensor:
+            return explain_one(x, lambda y: hot.expand(y.shape))[1]
+
+        classes = torch.eye(output.shape[1], dtype=output.dtype, device=output.device)
+        return output, torch.func.vmap(of_class, chunk_size=chunk_size)(classes)
+
+    return explain
+
+
+def relevance_at(f: Relevance, nodes: Sequence[str]) -> Callable[..., tuple[Any, dict[str, Tensor]]]:
+    """Attribute to intermediate values: the relevance of what any operations or modules return.
+
+    Parameters
+    ----------
+    f : Relevance
+        What :func:`relfunc.lrp` returned.
+    nodes : sequence of str
+        Names of operations as :func:`relfunc.plan` lists them, or paths of modules, meaning their last operation.
+
+    Returns
+    -------
+    callable
+        ``(x, target=None) -> (output, {node: relevance})``, each relevance of the shape of that value.
+
+    Raises
+    ------
+    InputError
+        If there is no such node, or ``f`` is a plain model.
+
+    Examples
+    --------
+    >>> from relfunc import composites, lrp
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)).eval()
+    >>> _, at = relevance_at(lrp(model, composites.epsilon_plus()), ["1"])(torch.ones(1, 2), 0)
+    >>> at["1"].shape
+    torch.Size([1, 3])
+    """
+    if not isinstance(f, Relevance):
+        raise InputError("relevance_at takes what relfunc.lrp returned: a plain model has no named nodes")
+    names = [f.node_named(node) for node in nodes]
+    program = f.program_at(names)
+
+    def explain(x: Tensor | tuple[Tensor, ...], target: Target = None) -> tuple[Any, dict[str, Tensor]]:
+        xs = x if isinstance(x, tuple) else (x,)
+        tracked = _is_transformed()
+        if not tracked:
+            for value in xs:
+                _check_input(value, f)
+        with torch.set_grad_enabled(tracked and torch.is_grad_enabled()):
+            output, relevances = program.run(*f.inputs(*xs), *f.parameter_values(), seed(target))
+        return output, dict(zip(nodes, relevances[len(xs) :], strict=True))
 
     return explain
 

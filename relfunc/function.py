@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -11,10 +12,18 @@ from torch.utils import _pytree as pytree
 from .canonize import canonize
 from .capture import capture, parameter
 from .composites import AnyComposite, assign
+from .errors import RelfuncError
 from .facts import Facts, facts
 from .ops import OPS, Ops
 from .rewrite import Program, rewrite
 from .rules import AnyRule
+
+
+class UnknownNodeError(RelfuncError, KeyError):
+    """A model has no operation or module of that name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def lrp(
@@ -122,6 +131,29 @@ class Relevance(nn.Module):
             The output, and the relevance of each input.
         """
         return self.program.run(*inputs, *self.parameter_values(), seed)
+
+    def node_named(self, name: str) -> str:
+        """Return the node of that name, or the last of the module at that path.
+
+        Raises
+        ------
+        UnknownNodeError
+            If there is neither.
+        """
+        data = [node for node in self.graph.nodes if node in self.known.data]
+        exact = [node.name for node in data if node.name == name]
+        inside = [n.name for n in data if f"{n.meta.get('path', '')}.".startswith(f"{name}.")]
+        if not exact and not inside:
+            close = get_close_matches(name, [n.name for n in data] + [n.meta.get("path", "") for n in data])
+            raise UnknownNodeError(
+                f"no operation or module '{name}'{f': did you mean {close[0]!r}?' if close else ''} "
+                "(relfunc.plan lists them)"
+            )
+        return (exact or inside)[-1]
+
+    def program_at(self, nodes: Sequence[str]) -> Program:
+        """Rewrite the graph so that the relevance of further nodes is returned, after the inputs'."""
+        return rewrite(self.graph, self.known, self.rules, nodes)
 
     def inputs(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         """Arrange the arguments of a call as the graph takes them."""

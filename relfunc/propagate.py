@@ -4,8 +4,7 @@ Each function takes the relevance of an operation's output and returns that of i
 differentiable torch operations, so that relevance can be vmapped, compiled and differentiated again.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from .errors import RelfuncError
 from .ops import name_of
-from .rules import ALL, NONE, AnyRule, Elementary, Part, Plain, Rule, Stabilizer, Term
+from .rules import ALL, NONE, AnyRule, Clipping, Elementary, Part, Plain, Rule, Stabilizer, Term
 
 
 class PropagateError(RelfuncError, ValueError):
@@ -50,6 +49,11 @@ class Call:
     kwargs: dict[str, Any]
     data: tuple[int, ...]
 
+    @property
+    def is_combination(self) -> bool:
+        """Whether a table reads it as a linear operation without parameters."""
+        return name_of(self.target) not in _TRANSPOSES
+
     def __call__(self, *values: Any) -> Any:
         """Run the operation."""
         args, kwargs = pytree.tree_map_only(Slot, lambda slot: values[slot.index], (self.args, self.kwargs))
@@ -81,12 +85,15 @@ class Propagate:
         The data slots that get relevance, for rules that choose.
     rectified : bool
         Whether ``output`` is a ReLU of the output, equal wherever relevance is not zero.
+    node : str
+        The operation's name in the forward graph.
     """
 
     rule: AnyRule
     call: Call
     receivers: tuple[int, ...]
     rectified: bool
+    node: str = ""
 
     @property
     def __name__(self) -> str:
@@ -95,9 +102,9 @@ class Propagate:
     def __call__(self, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
         """Return the relevance of each data slot."""
         if isinstance(self.rule, Rule):
-            if name_of(self.call.target) in _TRANSPOSES:
-                return (_read(self.rule, self.call, relevance, output, self.rectified, *values),)
-            return _read_linear(self.rule, self.call, relevance, output, self.rectified, *values)
+            if self.call.is_combination:
+                return _read_linear(self.rule, self.call, relevance, output, self.rectified, *values)
+            return (_read(self.rule, self.call, relevance, output, self.rectified, *values),)
         if isinstance(self.rule, Elementary):
             return _ELEMENTARY[self.rule.name](self, relevance, *values, **dict(self.rule.options))
         return _custom(self.rule, self.call, relevance, output, *values)
@@ -107,45 +114,92 @@ def needs_output(rule: AnyRule) -> bool:
     """Whether a rule reads the operation's output, so that it has to be kept."""
     if isinstance(rule, Elementary):
         return False
-    return not isinstance(rule, Rule) or any(b.gate or _is_forward(rule, b.terms) for b in rule.branches)
+    return not isinstance(rule, Rule) or any(b.gate or rule.is_forward(b) for b in rule.branches)
+
+
+def _reads_rectified(rule: AnyRule) -> bool:
+    """Whether a rule gives the same relevance if the output's negative values, where relevance is zero, read zero.
+
+    A stabilizer that looks at several values does not, nor one that leaves zero as it is.
+    """
+    return isinstance(rule, Rule) and isinstance(rule.stabilizer, Plain | Clipping) and rule.stabilizer.epsilon > 0
 
 
 # --- the reader ---------------------------------------------------------------------------------------
 
 
-def _read(
+@dataclass(frozen=True, eq=False)
+class Share:
+    """One branch of a table at work.
+
+    Parameters
+    ----------
+    parts : list of (Term, Tensor, Tensor, Tensor or None)
+        Each term with its input, weight and bias.
+    z : Tensor
+        The sum of the terms.
+    value : Tensor
+        The relevance of the branch over the stabilized ``z``.
+    """
+
+    parts: list[tuple[Term, Tensor, Tensor, Tensor | None]]
+    z: Tensor
+    value: Tensor
+
+
+def shares(
     rule: Rule, call: Call, relevance: Tensor, output: Tensor | None, rectified: bool, x: Tensor, *parameters: Tensor
-) -> Tensor:
-    """Relevance of an affine operation's input, as the rule's table says."""
+) -> Iterator[Share]:
+    """Evaluate each branch of a rule for an affine operation.
+
+    Parameters
+    ----------
+    rule : Rule
+        The table.
+    call : Call
+        The operation.
+    relevance, output : Tensor
+        Relevance of the operation's output, and the output (None if no branch needs it).
+    rectified : bool
+        Whether ``output`` is a ReLU of it.
+    x, *parameters : Tensor
+        The operation's input, weight and bias.
+
+    Yields
+    ------
+    Share
+    """
     weight, bias = _parameters(call, parameters)
-    total = None
     for branch in rule.branches:
-        parts = [
-            (term, _input_part(term.x, x, rule), *_parameter_parts(rule, term, weight, bias)) for term in branch.terms
-        ]
-        if _is_forward(rule, branch.terms) and output is not None:
-            share = _share(relevance, output, rule.stabilizer, rectified)
+        parts = [(t, _input_part(t.x, x, rule), *_parameter_parts(rule, t, weight, bias)) for t in branch.terms]
+        if rule.is_forward(branch) and output is not None:
+            z, nonnegative = output, rectified
         else:
-            z = _sum(term.sign * _affine(call, xt, wt, bt) for term, xt, wt, bt in parts)
-            share = relevance / rule.stabilizer(z)
+            z, nonnegative = _sum(t.sign * _affine(call, xt, wt, bt) for t, xt, wt, bt in parts), False
+        share = _share(relevance, z, rule.stabilizer, nonnegative)
         if branch.gate and output is not None:
             share = torch.where(output > 0 if branch.gate > 0 else output < 0, share, 0)
-        if branch.scale != 1:
-            share = branch.scale * share
-        transpose = _TRANSPOSES[name_of(call.target)]
-        for term, xt, wt, _ in parts:
-            contribution = transpose(share, x, wt, **call.kwargs)
+        yield Share(parts, z, share if branch.scale == 1 else branch.scale * share)
+
+
+def _read(rule: Rule, call: Call, relevance: Tensor, output: Tensor | None, rectified: bool, *values: Tensor) -> Tensor:
+    """Relevance of an affine operation's input, as the rule's table says."""
+    transpose = _TRANSPOSES[name_of(call.target)]
+    total = None
+    for share in shares(rule, call, relevance, output, rectified, *values):
+        for term, xt, wt, _ in share.parts:
+            contribution = transpose(share.value, values[0], wt, **call.kwargs)
             if term.x != "one":
                 contribution = xt * contribution
             total = _signed_sum(total, contribution, term.sign)
-    return torch.zeros_like(x) if total is None else total
+    return torch.zeros_like(values[0]) if total is None else total
 
 
 def _read_linear(
     rule: Rule, call: Call, relevance: Any, output: Tensor | None, rectified: bool, *values: Any
 ) -> tuple[Any, ...]:
     """Relevance of the inputs of a linear operation without parameters, in proportion to their contributions."""
-    if output is None or any(not _is_forward(rule, b.terms) or b.gate for b in rule.branches):
+    if output is None or any(not rule.is_forward(b) or b.gate for b in rule.branches):
         raise PropagateError(f"{rule} needs an operation with weights: give '{name_of(call.target)}' the rule norm()")
     share = _share(relevance, output, rule.stabilizer, rectified)
     grads = call.transpose(share, *values)
@@ -156,11 +210,6 @@ def _share(relevance: Tensor, z: Tensor, stabilizer: Stabilizer, nonnegative: bo
     if nonnegative and isinstance(stabilizer, Plain):
         return relevance / stabilizer.nonnegative(z)
     return relevance / stabilizer(z)
-
-
-def _is_forward(rule: Rule, terms: tuple[Term, ...]) -> bool:
-    """Whether the terms are the operation itself, so that its output is their sum."""
-    return not rule.zero_params and terms == (Term(),)
 
 
 def _input_part(part: Part, x: Tensor, rule: Rule) -> Tensor:
@@ -221,6 +270,13 @@ def _affine(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
     if bias is None and name_of(call.target) == "scale_shift":
         bias = torch.zeros_like(weight)
     return call.target(x, weight, bias, **call.kwargs)
+
+
+def bias_of(call: Call, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return what a bias adds to an affine operation's output ``z``, broadcast to its shape."""
+    channel = z.ndim - 1 if name_of(call.target) == "linear" else z.ndim - weight.ndim + 1
+    channel = 1 if name_of(call.target) == "scale_shift" else channel
+    return bias.view(-1, *(1,) * (z.ndim - channel - 1)).expand(z.shape)
 
 
 def _linear_transpose(share: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -294,7 +350,7 @@ _TRANSPOSES: dict[str, Callable[..., Tensor]] = {
 def _pass(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
     if len(step.call.data) > 1:
         raise PropagateError(f"pass() is for operations of one tensor, not '{name_of(step.call.target)}'")
-    return (relevance,)
+    return (_sum_to(relevance, values[step.call.data[0]].shape),)
 
 
 def _gradient(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
@@ -323,16 +379,21 @@ def _proportional(
     """Spread over each window of a max pooling, as its sum pooling would: the average's factor cancels."""
     name = name_of(step.call.target)
     average = getattr(F, name.replace("max", "avg"), None)
-    if average is None:
+    if average is None or "max" not in name:
         raise PropagateError(f"proportional() is for max pooling, not '{name}'")
-    options = {**step.call.kwargs}
-    if options.pop("return_indices", False) or math.prod(_each(options.pop("dilation", 1), 1)) != 1:
+    names = _ADAPTIVE_POOL if name.startswith("adaptive") else _MAX_POOL
+    options = dict(zip(names, step.call.args[1:], strict=False)) | step.call.kwargs
+    dilation = options.pop("dilation", 1)
+    if options.pop("return_indices", False) or any(d != 1 for d in _each(dilation, 1)):
         raise PropagateError(f"proportional() takes a '{name}' without indices and dilation")
-    args = tuple(a for a in step.call.args[1:] if not isinstance(a, Slot))
-    if name.startswith("max"):
+    if not name.startswith("adaptive"):
         options["count_include_pad"] = True
-    z, vjp = torch.func.vjp(lambda a: average(a, *args[:3], **options), x)[:2]
+    z, vjp = torch.func.vjp(lambda a: average(a, **options), x)[:2]
     return (x * vjp(relevance / stabilizer(z))[0],)
+
+
+_MAX_POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+_ADAPTIVE_POOL = ("output_size", "return_indices")
 
 
 def _signal(step: Propagate, relevance: Tensor, *values: Any) -> tuple[Any, ...]:

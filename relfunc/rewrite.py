@@ -6,6 +6,7 @@ compile and further differentiation act on it as on any other code; each value i
 """
 
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,7 +101,7 @@ def _lifted(graph: fx.Graph, paths: Sequence[str], further: Sequence[str]) -> tu
     """Copy a graph without its output, with its parameters as placeholders behind the inputs."""
     lifted = fx.Graph()
     copies = {node: lifted.placeholder(node.name) for node in graph.nodes if node.op == "placeholder"}
-    parameters = {path: lifted.placeholder(f"p_{path.replace('.', '_')}") for path in paths}
+    parameters = {path: lifted.placeholder(f"p{i}_{re.sub(r'[^0-9a-zA-Z]', '_', path)}") for i, path in enumerate(paths)}
     for name in further:
         lifted.placeholder(name)
     for node in graph.nodes:
@@ -192,7 +193,7 @@ def propagation(node: fx.Node, known: Facts, rule: AnyRule, dead: bool) -> tuple
         receivers = tuple(i for i in data if values[i] not in known.gates) or data
     if isinstance(rule, Rule):
         rule = simplify(rule, nonnegative=values[data[0]] in known.nonnegative, dead_below_zero=dead)
-    return Propagate(rule, call, receivers, dead), values
+    return Propagate(rule, call, receivers, dead, node.name), values
 
 
 def _map_nodes(function: Callable[[fx.Node], Any], structure: Any) -> Any:

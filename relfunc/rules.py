@@ -13,6 +13,7 @@ over its branches :math:`b` and their terms :math:`t`. A *part* of a tensor is a
 ``ALL = (1, 1)``, ``POSITIVE = (1, 0)``, ``NEGATIVE = (0, 1)``; three names stand for what is no such pair.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
@@ -87,6 +88,8 @@ class Clipping:
 class NormScaled:
     r""":math:`z + \mathrm{sgn}(z)\, \epsilon \sqrt{\mathrm{mean}(z^2)}`, the mean over ``dim``.
 
+    Where all values of a mean are zero, they become one.
+
     Parameters
     ----------
     epsilon : float
@@ -109,7 +112,9 @@ class NormScaled:
     def __call__(self, z: Tensor) -> Tensor:
         """Return ``z`` kept off zero; same shape and dtype."""
         dim = tuple(range(1, z.ndim)) if self.dim is None else self.dim
-        scale = _representable(self.epsilon, z) * z.square().mean(dim, keepdim=True).sqrt()
+        norm = torch.linalg.vector_norm(z, dim=dim or None, keepdim=True)
+        scale = _representable(self.epsilon, z) * norm / math.sqrt(z.numel() / max(norm.numel(), 1))
+        scale = torch.where(norm > 0, scale, 1)
         size = torch.maximum(z.abs(), scale) if self.clip else z.abs() + scale
         return torch.where(z < 0, -size, size)
 
@@ -210,6 +215,10 @@ class Rule:
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.options)})"
+
+    def is_forward(self, branch: Branch) -> bool:
+        """Whether a branch is the operation itself, so that its output is the denominator."""
+        return not self.zero_params and branch.terms == (Term(),)
 
     @property
     def multiplies_input(self) -> bool:
