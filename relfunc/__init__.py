@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import attribution, canonize, capture, composites, errors, heatmap, methods, ops, rules, schema
+    from . import attribution, canonize, capture, composites, errors, heatmap, methods, ops, rules, schema, toml
     from .accounting import audit, plan
     from .attribution import gradient, per_class, relevance_at
     from .function import lrp
@@ -34,6 +34,7 @@ __all__ = [
     "rules",
     "schema",
     "smoothgrad",
+    "toml",
 ]
 
 _HOMES = {

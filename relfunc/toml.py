@@ -1,0 +1,143 @@
+"""Composites as TOML text, and back: a study's choice of rules in a file that people read and compare."""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from . import rules
+from .composites import Composite, CompositeError, Row
+from .rules import Clipping, Elementary, NormScaled, Plain, Rule
+
+_STABILIZERS = {kind.__name__: kind for kind in (Plain, Clipping, NormScaled)}
+
+
+def to_toml(composite: Composite) -> str:
+    """Write a composite as TOML text.
+
+    Parameters
+    ----------
+    composite : Composite
+        A table of relfunc's own rules.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    CompositeError
+        If a rule or stabilizer is a function of the user's, which no text can hold.
+
+    Examples
+    --------
+    >>> from relfunc import composites
+    >>> print(to_toml(composites.first(rules.flat())))
+    name = "first"
+    <BLANKLINE>
+    [[rows]]
+    by = "first"
+    pattern = "linear|convolution"
+    rule = {name = "flat", stabilizer = 1e-06}
+    """
+    blocks = [f"name = {_text(composite.name)}"]
+    for key in ("rows", "base"):
+        for row in getattr(composite, key):
+            rule = _value(_rule_table(row.rule))
+            blocks.append(f"[[{key}]]\nby = {_text(row.by)}\npattern = {_text(row.pattern)}\nrule = {rule}")
+    return "\n\n".join(blocks)
+
+
+def from_toml(text: str) -> Composite:
+    """Read a composite as :func:`to_toml` writes it.
+
+    Parameters
+    ----------
+    text : str
+        TOML: ``name``, and tables ``rows`` and ``base`` of ``by``, ``pattern`` and ``rule``.
+
+    Returns
+    -------
+    Composite
+
+    Raises
+    ------
+    CompositeError
+        If it is not TOML, lacks a key, or names a rule or option that does not exist.
+
+    Examples
+    --------
+    >>> from relfunc import composites
+    >>> from_toml(to_toml(composites.epsilon_plus())) == composites.epsilon_plus()
+    True
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CompositeError(f"the composite is not TOML: {error}") from error
+    unknown = sorted(set(table) - {"name", "rows", "base"})
+    if unknown or not isinstance(table.get("name"), str):
+        wrong = f"has the key '{unknown[0]}'" if unknown else "has no name"
+        raise CompositeError(f"the composite {wrong}: its keys are name, rows and base")
+    return Composite(table["name"], *(tuple(map(_row, table.get(key, ()))) for key in ("rows", "base")))
+
+
+def _row(table: Any) -> Row:
+    match table:
+        case {"by": "type" | "first" | "name" as by, "pattern": str(pattern), "rule": {"name": str(name), **options}}:
+            return Row(by, pattern, _rule(name, options))
+    raise CompositeError(f"{table!r} is no row: give by ('type', 'first' or 'name'), pattern, and rule = {{name = …}}")
+
+
+def _rule(name: str, options: Mapping[str, Any]) -> Rule | Elementary:
+    make = getattr(rules, "pass_" if name == "pass" else name, None) if name in _RULES else None
+    if make is None:
+        raise CompositeError(f"there is no rule '{name}': the rules are {', '.join(sorted(_RULES))}")
+    try:
+        return make(**{key: _option(key, value) for key, value in options.items()})
+    except TypeError as error:
+        raise CompositeError(f"rule '{name}': {error}") from error
+
+
+_RULES = frozenset(
+    {"epsilon", "zplus", "alpha_beta", "gamma", "zbox", "wsquare", "flat", "norm", "pass", "gradient"}
+    | {"guided_backprop", "deconvnet", "beta_smooth", "proportional", "signal"}
+)
+
+
+def _option(key: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        kind = _STABILIZERS.get(str(value.get("kind")))
+        if kind is None:
+            raise CompositeError(f"{key} = {value!r}: a stabilizer's kind is one of {', '.join(_STABILIZERS)}")
+        return kind(**{name: _option(name, inner) for name, inner in value.items() if name != "kind"})
+    return tuple(_option(key, inner) for inner in value) if isinstance(value, list) else value
+
+
+def _rule_table(rule: Any) -> dict[str, Any]:
+    if not isinstance(rule, Rule | Elementary) or rule.name not in _RULES:
+        raise CompositeError(f"the rule {rule} is a function or table of your own, which TOML cannot hold")
+    return {"name": rule.name, **dict(rule.options)}
+
+
+def _value(value: Any) -> str:
+    match value:
+        case str():
+            return _text(value)
+        case bool():
+            return str(value).lower()
+        case int() | float() if math.isfinite(value):
+            return repr(value)
+        case tuple():
+            return f"[{', '.join(map(_value, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{key} = {_value(inner)}' for key, inner in value.items())}}}"
+        case Plain() | Clipping() | NormScaled():
+            given = {name: inner for name, inner in vars(value).items() if inner is not None}
+            return _value({"kind": type(value).__name__, **given})
+    raise CompositeError(f"{value!r} is a function of your own or no finite number, which TOML cannot hold")
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
