@@ -11,7 +11,7 @@ from relfunc.schema import CLASS, NOISE
 
 from . import eigen
 from .components import Part, Rows, text, title
-from .project import Held, Project, clustering_scores, eigenvalues, verdict
+from .project import Held, Project, cluster_scores, clustering_scores, eigenvalues, verdict
 from .samples import mean
 from .shared import recent
 from .state import View, coloured, select
@@ -45,7 +45,7 @@ def clusters(projects: Sequence[Held], view: View) -> tuple[Part, ...]:
         chosen = np.bincount(colours.codes[view.selected], minlength=len(colours.names))
         notes = _notes(project, view)
         scores = clustering_scores(project, view.category, view.clustering) if view.colour == "cluster" else {}
-        beside = "".join(f" · {html.escape(name)} {value:.2f}" for name, value in scores.items())
+        beside = "".join(f" · {html.escape(name)} {value:.3g}" for name, value in list(scores.items())[:1])
         heading.object = f"<h2>{TITLES[view.colour]}<small>{len(colours.names)}{beside}</small></h2>"
         legend.items = [
             {
@@ -115,11 +115,13 @@ def _notes(project: Project, view: View) -> dict[str, str]:
         return {}
     cluster, names = held.cluster, project.attributions[CLASS].values.astype(str)
     known = recent((held, "verdict"), lambda: verdict(project, held.rows))
+    separable = cluster_scores(project, view.category, view.clustering)
     notes = {}
     for k in np.unique(cluster):
         inside = cluster == k
         labels, counts = np.unique(known.label[inside], return_counts=True)
         commonest = labels[counts.argmax()]
         mixed = f" · {counts.max() / inside.sum():.0%} {names[commonest]}" if labels.size > 1 and commonest >= 0 else ""
-        notes["Noise" if k == NOISE else f"Cluster {k}"] = f"{known.correct[inside].mean():.0%} correct{mixed}"
+        apart = f" · separability {separable[int(k)]:.3g}" if int(k) in separable else ""
+        notes["Noise" if k == NOISE else f"Cluster {k}"] = f"{known.correct[inside].mean():.0%} correct{apart}{mixed}"
     return notes

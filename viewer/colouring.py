@@ -93,7 +93,8 @@ def _judged(project: Project, known: Verdict, by: str) -> Colouring:
         return _counted(tenth, [f"{10 * k} to {10 * k + 10} %" for k in range(10)], shades)
     names = project.attributions[CLASS].values.astype(str)
     values, codes = np.unique(known.label if by == "label" else known.prediction, return_inverse=True)
-    called = ["Several labels" if k < 0 else str(names[k]) for k in values]
+    none = "Several labels" if by == "label" else "No prediction"
+    called = [none if k < 0 else str(names[k]) for k in values]
     return _counted(codes, called, [GREY if k < 0 else colour(int(k)) for k in values])
 
 

@@ -221,7 +221,7 @@ def table(project: Project, points: Points, chosen: NDArray[np.int64]) -> str:
         "sample": project.attributions[SAMPLE].values[rows],
         "row": rows,
         "label": [names[k] if k >= 0 else "" for k in known.label],
-        "prediction": names[known.prediction],
+        "prediction": [names[k] if k >= 0 else "" for k in known.prediction],
         "probability": [f"{value:.6g}" for value in known.probability],
         "correct": known.correct.astype(int),
     }

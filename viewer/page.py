@@ -49,7 +49,9 @@ def app(paths: str | Path | Sequence[str | Path], *, view: View | None = None) -
 def opened(path: Path) -> Project | Failure:
     """Open a project once for all sessions, anew when its files have changed."""
     try:
-        files = [file for file in (path, path / "attributions.nc", path / "analysis.nc") if file.is_file()]
+        files = [
+            file for file in (path, *(path / name for name in ("attributions.nc", "analysis.nc"))) if file.is_file()
+        ]
         stamp = [(file.resolve(), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
         return pn.state.as_cached(f"relfunc {stamp}", partial(open_project, path))
     except (RelfuncError, OSError) as error:

@@ -1,6 +1,6 @@
 """Projects: a folder of attributions and their analysis, opened lazily, read row by row."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,12 +32,18 @@ from relfunc.schema import (
 )
 from relfunc.storage import open_analysis, open_attributions
 
+NONE: Final = -1
+"""Stands for several labels, and for no prediction."""
 PART: Final = 1 << 16
 """Samples whose predictions are read at a time."""
 
 
 class ProjectError(RelfuncError, ValueError):
     """A project lacks what was asked for."""
+
+
+Pictures = tuple[list[NDArray], list[NDArray] | None]
+"""Attributions, and inputs if there are any, of some samples; their shapes may differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +60,15 @@ class Project:
         As :mod:`relfunc.schema` describes; opened, not read.
     analysis : xarray.DataTree, optional
         As :mod:`relfunc.schema` describes; opened, not read. None if there is none yet.
+    pictures : callable, optional
+        Reads the attributions and inputs of some rows, where they are not variables of ``attributions``.
     """
 
     name: str
     path: Path
     attributions: xr.Dataset
     analysis: xr.DataTree | None = None
+    pictures: Callable[[NDArray[np.int64]], Pictures] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ class Verdict:
     Parameters
     ----------
     label, prediction : numpy.ndarray
-        Positions in ``class``; a label of −1 stands for several.
+        Positions in ``class``; −1 stands for several labels, or for no prediction.
     probability : numpy.ndarray
         Probability of the prediction.
     correct : numpy.ndarray
@@ -151,7 +160,7 @@ def open_project(path: str | Path) -> Project:
     Parameters
     ----------
     path : str or pathlib.Path
-        The folder, or its ``attributions.nc``.
+        The folder, its ``attributions.nc``, or the YAML file of a project of ViRelAy.
 
     Raises
     ------
@@ -161,6 +170,10 @@ def open_project(path: str | Path) -> Project:
         If a file is truncated, is not netCDF-4, or breaks the contract.
     """
     path = Path(path)
+    if path.suffix in (".yaml", ".yml"):
+        from .virelay import open_virelay
+
+        return open_virelay(path)
     folder = path if path.is_dir() else path.parent
     attributions = open_attributions(path)
     analysis = folder / "analysis.nc"
@@ -256,7 +269,12 @@ def score_names(project: Project) -> tuple[str, ...]:
     """Names of the scores that any category has, separability first."""
     if project.analysis is None:
         return ()
-    names = {str(name): None for node in project.analysis.children.values() for name in _scores(node).data_vars}
+    names = {
+        str(name): None
+        for node in project.analysis.children.values()
+        for name, score in _scores(node).data_vars.items()
+        if score.dims in ((), (CLUSTERING,))
+    }
     return tuple(sorted(names, key=lambda name: "separab" not in name))
 
 
@@ -280,7 +298,22 @@ def clustering_scores(project: Project, category: str, clustering: str) -> dict[
     if CLUSTERING not in scores.coords or clustering not in scores[CLUSTERING].values:
         return {}
     chosen = scores.sel({CLUSTERING: clustering})
-    return {str(name): float(value) for name, value in chosen.data_vars.items() if CLUSTERING in scores[name].dims}
+    return {str(name): float(value) for name, value in chosen.data_vars.items() if scores[name].dims == (CLUSTERING,)}
+
+
+def cluster_scores(project: Project, category: str, clustering: str) -> dict[int, float]:
+    """Return how separable each cluster of a clustering is, where the analysis says so."""
+    if project.analysis is None:
+        return {}
+    scores, name = _scores(_node(project, category)), "cluster_separability"
+    if (
+        name not in scores
+        or scores[name].dims != (CLUSTERING, "cluster")
+        or clustering not in scores[CLUSTERING].values
+    ):
+        return {}
+    chosen = scores[name].sel({CLUSTERING: clustering})
+    return {int(k): float(v) for k, v in zip(chosen["cluster"].values, chosen.values, strict=True) if np.isfinite(v)}
 
 
 def outcome(project: Project, rows: NDArray[np.int64]) -> Outcome:
@@ -298,9 +331,8 @@ def outcome(project: Project, rows: NDArray[np.int64]) -> Outcome:
     known = verdict(project, rows)
     label = _rows(data[LABEL], rows)
     labels = tuple(", ".join(names[np.flatnonzero(row) if label.ndim == 2 else [row]]) for row in label)
-    return Outcome(
-        data[SAMPLE].values[rows], labels, tuple(names[known.prediction].tolist()), known.probability, known.correct
-    )
+    called = tuple("none" if k == NONE else str(names[k]) for k in known.prediction)
+    return Outcome(data[SAMPLE].values[rows], labels, called, known.probability, known.correct)
 
 
 def verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:
@@ -322,7 +354,7 @@ def verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:
     )
 
 
-def pixels(project: Project, rows: NDArray[np.int64]) -> tuple[NDArray, NDArray | None]:
+def pixels(project: Project, rows: NDArray[np.int64]) -> Pictures:
     """Read attributions and inputs (None if there are none) of some rows, channels before ``y`` and ``x``.
 
     Raises
@@ -332,13 +364,15 @@ def pixels(project: Project, rows: NDArray[np.int64]) -> tuple[NDArray, NDArray 
     """
     data = project.attributions
     try:
+        if project.pictures is not None:
+            return project.pictures(rows)
         attribution = _rows(_channels_first(data[ATTRIBUTION]), rows)
-        picture = _rows(_channels_first(data[INPUT]), rows) if INPUT in data else None
-    except (OSError, RuntimeError) as error:
+        shown = _rows(_channels_first(data[INPUT]), rows) if INPUT in data else None
+    except (OSError, RuntimeError, KeyError) as error:
         raise ProjectError(
             f"{project.path} can no longer be read ({error}): was a file moved, deleted or overwritten? Reload the page"
         ) from error
-    return attribution, picture
+    return list(attribution), None if shown is None else list(shown)
 
 
 def purity(cluster: NDArray[np.integer], label: Sequence[str]) -> dict[int, float]:
@@ -361,14 +395,15 @@ def _verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:
     each = np.arange(rows.size)
     output = _rows(project.attributions[PREDICTION], rows)
     best = output.argmax(axis=1) if output.size else np.zeros(rows.size, int)
+    best[np.isnan(output[each, best])] = NONE
     label = _rows(project.attributions[LABEL], rows)
     if label.ndim == 2:
         single = label.astype(bool).sum(axis=1) == 1
-        correct = label[each, best].astype(bool)
-        label = np.where(single, label.argmax(axis=1), -1)
+        correct = label[each, best].astype(bool) & (best != NONE)
+        label = np.where(single, label.argmax(axis=1), NONE)
     else:
         correct = label == best
-    return Verdict(label.astype(np.int64), best, _probability(output)[each, best], correct)
+    return Verdict(label.astype(np.int64), best, np.nan_to_num(_probability(output)[each, best]), correct)
 
 
 def _node(project: Project, category: str) -> xr.DataTree:
@@ -420,7 +455,8 @@ def _channels_first(variable: xr.DataArray) -> xr.DataArray:
 
 def _probability(output: NDArray) -> NDArray[np.float64]:
     output = output.astype(float)
-    if output.size == 0 or ((output >= 0).all() and np.allclose(output.sum(axis=1), 1, atol=1e-3)):
+    there = output[np.isfinite(output).all(axis=1)]
+    if there.size == 0 or ((there >= 0).all() and np.allclose(there.sum(axis=1), 1, atol=1e-3)):
         return output
     odds = np.exp(output - output.max(axis=1, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)

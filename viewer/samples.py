@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relfunc.heatmap import heatmap, overlay, picture
-from relfunc.schema import ATTRIBUTION, SAMPLE
 
 from .project import Project, pixels
 
@@ -51,8 +50,9 @@ def thumbnails(
     """
     if rows.size == 0:
         return []
-    attribution, inputs = pixels(project, rows)
-    relevance, shown = as_pictures(attribution), None if inputs is None else as_pictures(inputs)
+    attributions, inputs = pixels(project, rows)
+    relevance = [as_picture(attribution) for attribution in attributions]
+    shown = None if inputs is None else [as_picture(picture) for picture in inputs]
     return [
         {
             kind: data_uri(drawn, largest)
@@ -82,19 +82,20 @@ def mean(
     Returns
     -------
     pictures : dict
-        As :func:`thumbnails` gives for one sample, without an overlay.
+        As :func:`thumbnails` gives for one sample, without an overlay, and without those whose shapes differ.
     count : int
         Of how many samples it is the mean.
     """
-    each = project.attributions[ATTRIBUTION].nbytes // max(project.attributions.sizes[SAMPLE], 1)
+    each = pixels(project, rows[:1])[0][0].nbytes
     most = min(MEAN_OF, max(bytes_read // max(each, 1), 1))
     some = rows if rows.size <= most else rows[np.linspace(0, rows.size - 1, most).astype(int)]
-    attribution, inputs = pixels(project, some)
-    drawn = {"attribution": draw("attribution", as_pictures(attribution).mean(axis=0, dtype=float), None, cmap)}
-    if inputs is not None:
-        average = as_pictures(inputs).mean(axis=0, dtype=float)
-        kept = average.astype(np.uint8) if inputs.dtype == np.uint8 else average
-        drawn = {"input": picture(kept, channels="first"), **drawn}
+    attributions, inputs = pixels(project, some)
+    drawn: dict[str, Image.Image | None] = {}
+    if inputs is not None and len({shown.shape for shown in inputs}) == 1:
+        average = as_picture(np.mean(inputs, axis=0, dtype=float))
+        drawn["input"] = picture(average.astype(np.uint8) if inputs[0].dtype == np.uint8 else average, channels="first")
+    if len({attribution.shape for attribution in attributions}) == 1:
+        drawn["attribution"] = draw("attribution", as_picture(np.mean(attributions, axis=0, dtype=float)), None, cmap)
     return {kind: data_uri(image, largest) for kind, image in drawn.items() if image is not None}, some.size
 
 
@@ -109,15 +110,15 @@ def draw(kind: str, relevance: NDArray, shown: NDArray | None, cmap: str) -> Ima
     return overlay(relevance, shown, cmap=cmap, channels="first")
 
 
-def as_pictures(values: NDArray) -> NDArray:
-    """Return samples as ``(k, y, x)`` or ``(k, channel, y, x)``: a vector becomes a picture one pixel high.
+def as_picture(values: NDArray) -> NDArray:
+    """Return a sample as ``(y, x)`` or ``(channel, y, x)``: a vector becomes a picture one pixel high.
 
     Examples
     --------
-    >>> as_pictures(np.zeros((5, 7))).shape
-    (5, 1, 7)
+    >>> as_picture(np.zeros(7)).shape
+    (1, 7)
     """
-    return values.reshape(len(values), 1, -1) if values.ndim == 2 else values
+    return values.reshape(1, -1) if values.ndim == 1 else values
 
 
 def data_uri(image: Image.Image, largest: int) -> str:

@@ -23,6 +23,8 @@ from .project import (
     clustering_names,
     embedding_names,
     points,
+    ranking,
+    score_names,
 )
 from .samples import KINDS
 from .selection import Mode, combine
@@ -146,6 +148,10 @@ def settled(project: Project, *, category: str, embedding: str, clustering: str,
     names = categories(project)
     if not names:
         raise ProjectError(f"{project.path}: no samples: attributions.nc holds none, make it again")
+    if not category:
+        # A visitor who has chosen nothing starts where there is most to see.
+        best = next(iter(score_names(project)), None)
+        category = next((name for name, _ in ranking(project, best)), "") if best else ""
     category = _kept(category, names)
     embedding = _kept(embedding, embedding_names(project, category))
     last = max(axes(project, category, embedding) - 1, 0) if embedding else 0

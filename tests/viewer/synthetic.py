@@ -65,7 +65,11 @@ def _tree(label: np.ndarray, planted: np.ndarray, rng: np.random.Generator) -> x
         )
         groups[f"{name}/cluster"] = xr.Dataset({"kmeans-3": ("sample", cluster), "hdbscan": ("sample", density)})
         groups[f"{name}/score"] = xr.Dataset(
-            {"separability": ((), 0.91 - 0.5 * k), "silhouette": ("clustering", [0.7 - 0.3 * k, 0.6 - 0.3 * k])},
-            {"clustering": ["kmeans-3", "hdbscan"]},
+            {
+                "separability": ((), 0.91 - 0.5 * k),
+                "silhouette": ("clustering", [0.7 - 0.3 * k, 0.6 - 0.3 * k]),
+                "cluster_separability": (("clustering", "cluster"), [[0.9, 0.5, np.nan], [0.8, 0.4, 0.3]]),
+            },
+            {"clustering": ["kmeans-3", "hdbscan"], "cluster": [0, 1, 2]},
         )
     return xr.DataTree.from_dict({f"/{name}": data for name, data in groups.items()})

@@ -1,59 +1,34 @@
 """What a visitor does: open the page, change the class, select points in several ways, and see their pictures."""
 
 import math
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-pytestmark = pytest.mark.browser
+from .chromium import EXECUTABLE, MISSING, browser, free_port, serving
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(EXECUTABLE is None, reason=MISSING)]
 
 
 @pytest.fixture(scope="module")
 def address(folder, unanalysed) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    origin = f"127.0.0.1:{port}"
-    command = [sys.executable, "-m", "panel", "serve", "viewer", "--address", "127.0.0.1", "--port", str(port)]
-    command += ["--allow-websocket-origin", origin, "--args", str(folder), str(unanalysed)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            yield _answering(f"http://{origin}/viewer", server)
-        finally:
-            server.terminate()
+    port = free_port()
+    options = ["--address", "127.0.0.1", "--port", str(port), "--allow-websocket-origin", f"127.0.0.1:{port}"]
+    projects = ["--args", str(folder), str(unanalysed)]
+    with serving("panel", "serve", "viewer", *options, *projects, path="/viewer", port=port) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: install chromium, chromium-browser or google-chrome")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+def chromium() -> Iterator[Browser]:
+    with browser() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+def page(chromium: Browser, address: str) -> Iterator[Page]:
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
     opened = context.new_page()
     opened.set_default_timeout(20_000)
     troubles: list[str] = []
@@ -163,17 +138,6 @@ def test_a_project_without_analysis_says_so_and_shows_its_samples(page: Page):
     expect(page.locator(".sample")).to_have_count(48)
     page.get_by_role("button", name="shapes").click()
     expect(page.get_by_text("No analysis yet")).to_be_hidden()
-
-
-def _answering(url: str, server: subprocess.Popen) -> str:
-    for _ in range(300):
-        assert server.poll() is None, "the server has stopped"
-        try:
-            with urllib.request.urlopen(url):
-                return url
-        except OSError:
-            time.sleep(0.1)
-    raise TimeoutError(f"{url} does not answer")
 
 
 def _foreign(url: str, address: str) -> bool:

@@ -10,6 +10,7 @@ from viewer.project import (
     ProjectError,
     axes,
     categories,
+    cluster_scores,
     clustering_names,
     clustering_scores,
     eigenvalues,
@@ -96,10 +97,15 @@ def test_attributions_without_analysis_open_by_class(tmp_path):
 
 
 def test_classes_are_ranked_by_a_score_best_first(project):
-    assert score_names(project)[0] == "separability"
+    assert score_names(project) == ("separability", "silhouette")
     assert [name for name, _ in ranking(project, "separability")] == ["ring", "disc"]
     assert dict(ranking(project, "silhouette"))["ring"] == pytest.approx(0.7)
     assert clustering_scores(project, "ring", "hdbscan") == {"silhouette": pytest.approx(0.6)}
+
+
+def test_clusters_have_their_own_separability(project):
+    assert cluster_scores(project, "ring", "kmeans-3") == {0: 0.9, 1: 0.5}
+    assert cluster_scores(project, "ring", "other") == {}
 
 
 def test_purity_leaves_noise_out():
