@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 from relfunc.schema import NOISE, SAMPLE
 
@@ -70,7 +71,9 @@ def kmeans(
         part = x if n_dims is None else x[:, : n_dims or k]
         part = _unit_rows(part) if unit_rows else part
         count = min(k, len(np.unique(part, axis=0)))
-        labels = KMeans(count, n_init=cast(Any, n_init), random_state=seed).fit_predict(part)
+        # sums over several threads differ in their last bits from run to run
+        with threadpool_limits(1, "openmp"):
+            labels = KMeans(count, n_init=cast(Any, n_init), random_state=seed).fit_predict(part)
         attrs = {"embedding": embedding, "k": k, "seed": seed}
         found[f"{name}-{k:02d}"] = result(CLUSTERING, (SAMPLE,), by_size(labels), **attrs)
     return xr.Dataset(found)

@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from relfunc.schema import COMPONENT, EIGEN, EIGENVALUE, SAMPLE
 
@@ -163,7 +164,9 @@ def tsne(
             random_state=seed,
             method="barnes_hut" if n_components < 4 else "exact",
         )
-        embedded = model.fit_transform(x.astype(np.float32)).astype(np.float64)
+        # sums over several threads differ in their last bits from run to run
+        with threadpool_limits(1, "openmp"):
+            embedded = model.fit_transform(x.astype(np.float32)).astype(np.float64)
     return xr.Dataset({name: result(EMBEDDING, (SAMPLE, COMPONENT), embedded, features=features, seed=seed)})
 
 

@@ -120,10 +120,13 @@ def _category(plan: Plan, source: xr.Dataset, name: str, store: Store | None) ->
     _check_finite(source, name)
     root = _Node(keys.of_source(source) if store else None, None, memory={"": source})
     end = _expanded(plan, (root,), store is not None)
-    found: dict[str, xr.DataArray] = {}
+    found: dict[Hashable, xr.DataArray] = {}
     for node in end[1:]:
         for variable, values in _results(node, store).data_vars.items():
-            found[str(variable)] = values
+            if variable in found:
+                both = f"{found[variable].attrs['step']} and {values.attrs['step']}"
+                raise PlanError(f"run: two steps make '{variable}', {both}: give one of them another name=")
+            found[variable] = values
     if not found:
         raise PlanError("run: the plan yields no embedding, clustering or score: add a step that does")
     return xr.Dataset(found)
@@ -153,27 +156,28 @@ def _results(node: _Node, store: Store | None) -> xr.Dataset:
         known = store.get(node.key, results_only=True)
         if known is not None:
             return known
+        return _only_results(_computed(node, node.step, store))
     return _only_results(_value(node, store))
 
 
 def _value(node: _Node, store: Store | None) -> xr.Dataset:
     """Return the result of a node: from memory, from the store, or computed."""
-    if "" in node.memory:
-        return node.memory[""]
-    plan = node.step
-    if plan is None:
-        raise PlanError("run: a source has no result but itself")
-    stored = store if store and node.key and not is_transient(plan.function) else None
-    computed = stored.get(str(node.key)) if stored else None
-    if computed is None:
-        data = _folded(node.inputs, store)
-        computed = plan.function(data, **dict(plan.params))
-        if not isinstance(computed, xr.Dataset):
-            raise PlanError(f"{name_of(plan.function)} returned a {type(computed).__name__}, not a Dataset")
-        computed = _described(computed, plan, node.key)
-        if stored:
-            attrs = {"step": _qualified(plan), "parameters": _parameters(plan)}
-            computed = stored.put(str(node.key), computed, **attrs)
+    if not node.memory and node.step is not None:
+        known = store.get(node.key) if store and node.key and not is_transient(node.step.function) else None
+        if known is None:
+            return _computed(node, node.step, store)
+        node.memory[""] = known
+    return node.memory[""]
+
+
+def _computed(node: _Node, plan: Step, store: Store | None) -> xr.Dataset:
+    """Compute the result of a node and keep it."""
+    computed = plan.function(_folded(node.inputs, store), **dict(plan.params))
+    if not isinstance(computed, xr.Dataset):
+        raise PlanError(f"{name_of(plan.function)} returned a {type(computed).__name__}, not a Dataset")
+    computed = _described(computed, plan, node.key)
+    if store and node.key and not is_transient(plan.function):
+        computed = store.put(node.key, computed, step=_qualified(plan), parameters=_parameters(plan))
     node.memory[""] = computed
     return computed
 
@@ -219,10 +223,10 @@ def _check_finite(source: xr.Dataset, category: str) -> None:
         return
     finite = np.isfinite(attribution.values).all(tuple(range(1, attribution.ndim)))
     if not finite.all():
-        wrong = source[schema.SAMPLE].values[~finite]
+        wrong = source[schema.SAMPLE].values[~finite].tolist()
         raise DataError(
             f"category '{category}': the attribution of sample {wrong[0]!r} holds NaN or infinity"
-            f"{f', and of {wrong.size - 1} more' if wrong.size > 1 else ''}: attribute it anew or drop it"
+            f"{f', and of {len(wrong) - 1} more' if len(wrong) > 1 else ''}: attribute it anew or drop it"
         )
 
 

@@ -70,7 +70,10 @@ def neighbor_graph(
         n_neighbors = max(3, math.ceil(math.log(max(len(x), 1))))
     if n_neighbors < 1:
         raise DataError(f"neighbor_graph: n_neighbors={n_neighbors} joins nothing: it must be at least 1")
-    index, distance = neighbors(x, min(n_neighbors, len(x) - 1), metric)
+    try:
+        index, distance = neighbors(x, min(n_neighbors, len(x) - 1), metric)
+    except ValueError as error:
+        raise DataError(f"neighbor_graph: metric={metric!r} cannot be computed: {error}") from error
     return as_edges(kernels.affinity(index, distance, symmetry=symmetry, weights=weights))
 
 

@@ -355,7 +355,8 @@ def _toml(value: Any, name: str) -> str:
         case int() | float():
             return repr(value)
         case str():
-            return json.dumps(value, ensure_ascii=True)
+            # JSON's escapes are TOML's, but for the one control character that JSON leaves as it is
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case tuple():
             return f"[{', '.join(_toml(inner, name) for inner in value)}]"
         case _:

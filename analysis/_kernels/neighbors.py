@@ -39,7 +39,7 @@ def neighbors(x: NDArray, k: int, metric: str = "euclidean", **options: Any) -> 
     if metric in ("cosine", "correlation"):
         index, chord = _by_matmul(_unit_rows(x, centre=metric == "correlation"), k)
         return index, chord**2 / 2
-    index, distance = _by_matmul(x - x.mean(0), k)
+    index, distance = _by_matmul(x, k)
     return index, distance**2 if metric == "sqeuclidean" else distance
 
 
@@ -52,6 +52,11 @@ def _unit_rows(x: NDArray, *, centre: bool) -> NDArray:
 
 def _by_cdist(x: NDArray, k: int, metric: Any, options: dict[str, Any]) -> tuple[NDArray, NDArray]:
     n = len(x)
+    # what these two estimate from the data must not depend on the blocks
+    if metric == "seuclidean":
+        options = {"V": x.var(0, ddof=1), **options}
+    elif metric == "mahalanobis":
+        options = {"VI": np.linalg.inv(np.atleast_2d(np.cov(x.T))).T, **options}
     rows = max(1, BLOCK_BYTES // (8 * n))
     index, distance = np.empty((n, k), np.int64), np.empty((n, k))
     for start in range(0, n, rows):
@@ -67,13 +72,14 @@ def _by_cdist(x: NDArray, k: int, metric: Any, options: dict[str, Any]) -> tuple
 def _by_matmul(x: NDArray, k: int) -> tuple[NDArray, NDArray]:
     """Candidates by ‖x‖² + ‖y‖² − 2x·y, then their distances by difference in float64.
 
-    The expansion loses digits where points nearly coincide. So a few spare candidates are ranked exactly, and a row
-    for which the rounding error could still hide a neighbour beyond them is computed anew by difference.
+    The expansion loses digits where points nearly coincide, the more the farther they lie from the origin. So a few
+    spare candidates are ranked exactly, and a row for which the rounding error could still hide a neighbour beyond
+    them is computed anew by difference.
     """
     import torch  # heavy, so only where it is used
 
     n, d = x.shape
-    points = torch.from_numpy(np.ascontiguousarray(x))
+    points = torch.from_numpy(np.ascontiguousarray(x - x.mean(0)))
     square = (points.double() ** 2).sum(1).to(points.dtype)
     spare = min(k + SPARE, n - 1)
     rows = max(1, BLOCK_BYTES // (points.element_size() * n))
