@@ -101,10 +101,13 @@ class Propagate:
 
     def __call__(self, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
         """Return the relevance of each data slot."""
+        rectified = self.rectified
+        if rectified and output is not None and not _reads_rectified(self.rule):
+            output, rectified = self.call(*values), False
         if isinstance(self.rule, Rule):
             if self.call.is_combination:
-                return _read_linear(self.rule, self.call, relevance, output, self.rectified, *values)
-            return (_read(self.rule, self.call, relevance, output, self.rectified, *values),)
+                return _read_linear(self.rule, self.call, relevance, output, rectified, *values)
+            return (_read(self.rule, self.call, relevance, output, rectified, *values),)
         if isinstance(self.rule, Elementary):
             return _ELEMENTARY[self.rule.name](self, relevance, *values, **dict(self.rule.options))
         return _custom(self.rule, self.call, relevance, output, *values)
@@ -348,9 +351,10 @@ _TRANSPOSES: dict[str, Callable[..., Tensor]] = {
 
 
 def _pass(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
-    if len(step.call.data) > 1:
+    slot, *others = step.call.data
+    if others:
         raise PropagateError(f"pass() is for operations of one tensor, not '{name_of(step.call.target)}'")
-    return (_sum_to(relevance, values[step.call.data[0]].shape),)
+    return (_sum_to(relevance, values[slot].shape),)
 
 
 def _gradient(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
