@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from .assignment import AnyComposite, operations
 from .attribution import Target, seed
-from .composites import AnyComposite, operations
 from .facts import dead_below_zero
 from .function import Relevance, lrp
 from .ops import OPS, Ops, name_of

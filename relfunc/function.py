@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from .assignment import AnyComposite, assign
 from .canonize import canonize
 from .capture import capture, parameter
-from .composites import AnyComposite, assign
 from .errors import RelfuncError
 from .facts import Facts, facts
 from .ops import OPS, Ops

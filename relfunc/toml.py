@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import rules
-from .composites import Composite, CompositeError, Row
+from .assignment import Composite, CompositeError, Row
 from .rules import Clipping, Elementary, NormScaled, Plain, Rule
 
 _STABILIZERS = {kind.__name__: kind for kind in (Plain, Clipping, NormScaled)}
