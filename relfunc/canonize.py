@@ -5,8 +5,10 @@ Methods become functions, in-place becomes out-of-place, and batch norm becomes 
 they can still be trained, exchanged and differentiated.
 """
 
+import inspect
 import operator
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -43,8 +45,10 @@ def canonize(graph: fx.Graph, ops: Ops = OPS) -> fx.Graph:
     """
     canonical = _copy(graph)
     _call_functions(canonical)
-    _make_functional(canonical, ops)
+    _unpack(canonical)
     _drop_dropout(canonical, ops)
+    _make_functional(canonical, ops)
+    _recognise(canonical)
     _bind_affine(canonical, ops)
     _fold_batch_norms(canonical)
     canonical.eliminate_dead_code()
@@ -69,43 +73,85 @@ def _call_functions(graph: fx.Graph) -> None:
         node.target = getattr(torch.Tensor, str(node.target))
 
 
+def _unpack(graph: fx.Graph) -> None:
+    """Replace an operation that returns statistics or indices beside its result, and nobody reads them."""
+    for node in list(graph.nodes):
+        if node.op != "call_function" or name_of(node.target) not in _WITH_EXTRAS:
+            continue
+        readers = list(node.users)
+        if all(reader.target is operator.getitem and reader.args[1] == 0 for reader in readers):
+            node.target = _WITH_EXTRAS[name_of(node.target)] or node.target
+            for reader in readers:
+                reader.replace_all_uses_with(node)
+                graph.erase_node(reader)
+
+
+_WITH_EXTRAS = {
+    "max_pool1d_with_indices": F.max_pool1d,
+    "max_pool2d_with_indices": F.max_pool2d,
+    "max_pool3d_with_indices": F.max_pool3d,
+    **dict.fromkeys(("_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "native_batch_norm")),
+}
+
+
 # --- in place --------------------------------------------------------------------------------------
 
 
 def _make_functional(graph: fx.Graph, ops: Ops) -> None:
     """Replace each in-place operation, and let later readers of what it wrote read its result."""
     order = {node: i for i, node in enumerate(graph.nodes)}
+    numbers = _numbers(graph, ops)
     for node in list(graph.nodes):
+        if node.op != "call_function":
+            continue
+        if node.kwargs.get("out") is not None:
+            raise CanonizeError(f"{_named(node)} writes to its argument out: use what it returns instead")
         function = _functional(node)
         if function is None:
             continue
+        node.target = function
         written = node.args[0] if node.args else node.kwargs["input"]
-        if not isinstance(written, fx.Node):
+        if not isinstance(written, fx.Node) or written in numbers:
             continue
-        if written.op in {"placeholder", "get_attr"}:
-            raise CanonizeError(f"{_named(node)} writes to the model's own {written.op.replace('_', ' ')} {written}")
         for alias in _aliases(written, ops):
-            if alias is not written and any(order[user] > order[node] for user in alias.users if user in order):
+            if alias.op in {"placeholder", "get_attr"}:
+                raise CanonizeError(
+                    f"{_named(node)} writes to the model's own {_OWN[alias.op]} '{alias}': clone it first"
+                )
+            if alias is not written and any(order[user] > order[node] for user in alias.users):
                 raise CanonizeError(
                     f"{_named(node)} writes to a view of '{alias}', which is read later: clone it first"
                 )
-        node.target = function
-        node.kwargs = {key: value for key, value in node.kwargs.items() if key != "inplace"}
         written.replace_all_uses_with(node, lambda user, node=node: order[user] > order[node])
 
 
+_OWN = {"placeholder": "input", "get_attr": "parameter or buffer"}
+
+
+def _numbers(graph: fx.Graph, ops: Ops) -> set[fx.Node]:
+    """Sizes and what is computed from them: ``n += 1`` writes to nothing."""
+    numbers: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op != "call_function":
+            continue
+        op, home = find(node.target, ops), getattr(node.target, "__module__", "")
+        of_numbers = home in {"_operator", "math", "builtins"} and numbers.issuperset(node.all_input_nodes)
+        if (op is not None and op.kind == "static") or (of_numbers and node.all_input_nodes):
+            numbers.add(node)
+    return numbers
+
+
 def _functional(node: fx.Node) -> Any:
-    """Out-of-place form of an in-place call; None if it is not in place."""
-    if node.op != "call_function":
-        return None
-    target = node.target
+    """Out-of-place form of an in-place call, whose flag is dropped; None if it is not in place."""
+    target: Any = node.target
     name = getattr(target, "__name__", "")
-    if node.kwargs.get("inplace"):
-        return target
+    if isinstance(target, FunctionType) and "inplace" in inspect.signature(target).parameters:
+        bound = inspect.signature(target).bind(*node.args, **node.kwargs)
+        in_place = bound.arguments.pop("inplace", False)
+        node.args, node.kwargs = bound.args, bound.kwargs
+        return target if in_place else None
     if getattr(target, "__module__", "") == "_operator" and name in _IN_PLACE_OPERATORS:
-        return (
-            getattr(operator, name[1:], None) if name not in {"is_not", "invert", "inv", "index", "indexOf"} else None
-        )
+        return getattr(operator, name[1:])
     if name.endswith("_") and not name.startswith("_"):
         for home in (torch, torch.Tensor, F):
             if hasattr(home, name.rstrip("_")):
@@ -127,7 +173,7 @@ def _aliases(node: fx.Node, ops: Ops) -> Iterator[fx.Node]:
         seen.add(current)
         yield current
         if _is_view(current, ops):
-            pending.extend(n for n in current.all_input_nodes if n.op == "call_function")
+            pending.extend(current.all_input_nodes[:1])
         pending.extend(user for user in current.users if _is_view(user, ops))
 
 
@@ -146,8 +192,7 @@ def _is_view(node: fx.Node, ops: Ops) -> bool:
 def _drop_dropout(graph: fx.Graph, ops: Ops) -> None:
     """Remove what does nothing in evaluation mode."""
     for node in _of_type(graph, ops, "dropout"):
-        names = _DROPOUT_ARGUMENTS.get(name_of(node.target), "input p training").split()
-        bound = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+        bound = _bound(node, _DROPOUT_ARGUMENTS.get(name_of(node.target), "input p training"))
         if bound.get("training", bound.get("train", True)):
             raise CanonizeError(
                 f"{_named(node)} is in training mode, so that relevance would be random: pass it training=self.training"
@@ -177,23 +222,66 @@ def _bind_affine(graph: fx.Graph, ops: Ops) -> None:
     """Give every affine call the form ``f(input, weight, bias, **options)``."""
     for node in _of_type(graph, ops, "linear", "convolution", "batch_norm"):
         name = name_of(node.target)
-        if name not in _ARGUMENTS:
-            continue
-        names = _ARGUMENTS[name].split()
-        if name == "batch_norm" and node.target is not F.batch_norm:
-            names = _TORCH_BATCH_NORM.split()
-        bound = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-        if name == "batch_norm":
+        bound = _bound(node, _TORCH_BATCH_NORM if node.target is torch.batch_norm else _ARGUMENTS.get(name, ""))
+        if "batch_norm" in name:
             _scale_and_shift(graph, node, bound)
-        else:
+        elif name in _ARGUMENTS:
             node.target = getattr(F, name)
             node.args = (bound.pop("input"), bound.pop("weight"), bound.pop("bias", None))
             node.kwargs = bound
 
 
+def _bound(node: fx.Node, names: str) -> dict[str, Any]:
+    """Arguments of a call by name."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        names = " ".join(argument.name for argument in node.target._schema.arguments)
+    return dict(zip(names.split(), node.args, strict=False)) | dict(node.kwargs)
+
+
 def _of_type(graph: fx.Graph, ops: Ops, *types: str) -> list[fx.Node]:
     calls = [node for node in graph.nodes if node.op == "call_function"]
     return [node for node in calls if (op := find(node.target, ops)) is not None and op.type in types]
+
+
+def _recognise(graph: fx.Graph) -> None:
+    """Find linear layers and batch norms that are spelled out in simpler operations."""
+    varying: set[fx.Node] = set()
+    channelwise: set[fx.Node] = set()
+    for node in list(graph.nodes):
+        if node.op == "placeholder" or varying.intersection(node.all_input_nodes):
+            varying.add(node)
+        elif _is_channelwise(node, channelwise):
+            channelwise.add(node)
+        if node.op != "call_function" or node not in varying:
+            continue
+        name = name_of(node.target)
+        if name in {"mm", "addmm"} and len(node.args) == 3 - (name == "mm") and not node.kwargs:
+            *bias, x, weight = node.args
+            if isinstance(weight, fx.Node) and weight not in varying and not varying.intersection(bias):
+                with graph.inserting_before(node):
+                    weight = graph.call_function(torch.t, (weight,))
+                node.target, node.args = F.linear, (x, weight, *bias)
+        if name == "add" and len(node.args) == 2 and not node.kwargs and node.args[1] in channelwise:
+            scaled: Any = node.args[0]
+            if name_of(scaled.target) == "mul" and len(scaled.users) == 1 and scaled.args[1] in channelwise:
+                with graph.inserting_before(node):
+                    scale, shift = (graph.call_function(torch.flatten, (a,)) for a in (scaled.args[1], node.args[1]))
+                node.target, node.args = scale_shift, (scaled.args[0], scale, shift)
+                graph.erase_node(scaled)
+
+
+def _is_channelwise(node: fx.Node, channelwise: set[fx.Node]) -> bool:
+    """Whether a constant has shape (1, channel, 1, ...), from its reshaping or from what it is made of."""
+    if node.op != "call_function":
+        return False
+    name = name_of(node.target)
+    if name in {"view", "reshape"}:
+        sizes: Any = node.args[1] if isinstance(node.args[1], list | tuple) else node.args[1:]
+        return len(sizes) > 2 and all(size == 1 for d, size in enumerate(sizes) if d != 1)
+    nodes = node.all_input_nodes
+    return name in {"add", "sub", "mul", "div", "truediv", "rsqrt", "sqrt", "neg"} and (
+        bool(nodes) and channelwise.issuperset(nodes)
+    )
 
 
 # --- batch norm ------------------------------------------------------------------------------------

@@ -64,7 +64,8 @@ def capture(model: nn.Module, example_inputs: tuple[Any, ...] | None = None) -> 
                 f"{type(model).__name__} cannot be traced: {_first_line(error)}{_where(error)}. "
                 "Pass example_inputs=(x,) to capture it with torch.export instead"
             ) from error
-        graph = _export(model, example_inputs)
+        with _TRACING:
+            graph = _export(model, example_inputs)
     graph.lint()
     return graph
 
@@ -84,10 +85,41 @@ def _trace(model: nn.Module) -> fx.Graph:
         node.meta = {"path": path, "module": module, "line": _line(node.stack_trace)}
         if node.op == "placeholder" and node.args and node.args[0] is inspect.Parameter.empty:
             node.args = ()
-    for node in list(graph.nodes):
-        if node.op == "placeholder" and node.name.split("_")[0] in defaults and not node.users:
+    _drop_checks(graph)
+    for node in graph.find_nodes(op="placeholder"):
+        if str(node.target).rpartition("_")[0] in defaults and not node.users:
             graph.erase_node(node)
+    output = graph.output_node()
+    output.args = (_returned(output.args[0]),)
     return graph
+
+
+def _drop_checks(graph: fx.Graph) -> None:
+    """Erase what tracers add to check that arguments and sizes are as they were."""
+    for node in list(graph.nodes):
+        if node.op == "call_function" and getattr(node.target, "__name__", "").startswith("_assert"):
+            conditions = node.all_input_nodes
+            graph.erase_node(node)
+            for condition in conditions:
+                if not condition.users and condition.op == "call_function":
+                    graph.erase_node(condition)
+
+
+def _returned(value: Any) -> Any:
+    """Undo FX's recording of the containers that a model returns as calls of their classes."""
+    if isinstance(value, fx.Node) and isinstance(value.target, type):
+        if not hasattr(value.target, "_fields"):
+            raise CaptureError(
+                f"the model returns an object of class {value.target.__name__}: return a tensor, tuple, list, dict or "
+                "named tuple; dataclasses.asdict makes a dict of a dataclass"
+            )
+        value = value.target(*value.args, **value.kwargs)
+    if isinstance(value, dict):
+        return {key: _returned(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        items = [_returned(item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
 
 
 class _Tracer(fx.Tracer):
@@ -102,6 +134,9 @@ class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         super().__init__()
         self._thread = threading.get_ident()
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return False
@@ -119,6 +154,28 @@ class _Tracer(fx.Tracer):
         if threading.get_ident() != self._thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
+class _Proxy(fx.Proxy):
+    """Records ``x += y`` as the in-place operation that it is on tensors; FX alone records ``x = x + y``."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise CaptureError("part of a tensor is written to: build the tensor with torch.cat or torch.where")
+
+    def __iadd__(self, other: Any) -> fx.Proxy:
+        return self._in_place(operator.iadd, other)
+
+    def __isub__(self, other: Any) -> fx.Proxy:
+        return self._in_place(operator.isub, other)
+
+    def __imul__(self, other: Any) -> fx.Proxy:
+        return self._in_place(operator.imul, other)
+
+    def __itruediv__(self, other: Any) -> fx.Proxy:
+        return self._in_place(operator.itruediv, other)
+
+    def _in_place(self, function: Callable[..., Any], other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
 
 
 def _is_plain_leaf(module: nn.Module) -> bool:
@@ -149,7 +206,7 @@ class _Attributes:
 
 def _export(model: nn.Module, example_inputs: tuple[Any, ...]) -> fx.Graph:
     try:
-        program = torch.export.export(model, example_inputs, strict=False).run_decompositions({})
+        program = _exported(model, example_inputs)
     except Exception as error:
         raise CaptureError(
             f"{type(model).__name__} can be neither traced nor exported: {_first_line(error)}{_where(error)}. "
@@ -175,10 +232,62 @@ def _export(model: nn.Module, example_inputs: tuple[Any, ...]) -> fx.Graph:
             copies[node] = graph.output(_nested_output(program, [copies[n] for n in node.args[0]]))
         else:
             copies[node] = graph.node_copy(node, copies.__getitem__)
+        if node.op == "placeholder" and node.name not in attributes:
+            sizes = [size if isinstance(size, int) else None for size in node.meta["val"].shape]
+            copies[node] = graph.call_function(of_shape, (copies[node], sizes))
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path, module = stack[-1] if stack else ("", type(model))
         copies[node].meta = {"path": path, "module": module, "line": _line(node.stack_trace)}
+    _drop_checks(graph)
     return graph
+
+
+def _exported(model: nn.Module, example_inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
+    """Export with a free batch size where the model allows it.
+
+    Export takes a dimension of size one as fixed, so that a single example is doubled.
+    """
+    batches = tuple(_batch_of_two(x) for x in example_inputs)
+    free = tuple({0: torch.export.Dim.AUTO} if isinstance(x, torch.Tensor) and x.ndim else None for x in batches)
+    try:
+        program = torch.export.export(model, batches, dynamic_shapes=free, strict=False)
+    except Exception:
+        program = torch.export.export(model, example_inputs, strict=False)
+    return program.run_decompositions({})
+
+
+def _batch_of_two(x: Any) -> Any:
+    return torch.cat([x, x]) if isinstance(x, torch.Tensor) and x.ndim and len(x) == 1 else x
+
+
+def of_shape(x: torch.Tensor, sizes: list[int | None]) -> torch.Tensor:
+    """Check that an input has the shape that its model was exported with; None leaves a size free.
+
+    Parameters
+    ----------
+    x : Tensor
+        The input.
+    sizes : list of int or None
+        What its shape must be.
+
+    Returns
+    -------
+    Tensor
+        ``x``.
+
+    Raises
+    ------
+    CaptureError
+        If it has another shape.
+    """
+    if x.ndim != len(sizes) or any(
+        free is not None and size != free for size, free in zip(x.shape, sizes, strict=True)
+    ):
+        raise CaptureError(
+            f"the model was exported for inputs of shape {tuple(sizes)} (None: any size), and got {tuple(x.shape)}: "
+            "call relfunc.lrp with example_inputs of this shape"
+        )
+    return x
 
 
 def _nested_output(program: torch.export.ExportedProgram, values: list[fx.Node]) -> Any:

@@ -67,8 +67,10 @@ def facts(graph: fx.Graph, ops: Ops = OPS) -> Facts:
         if op is None:
             continue
         known[node] = op
-        if op.sign == "always" or (
-            op.sign == "kept" and inputs <= nonnegative and _constants_are_nonnegative(node, data)
+        if (
+            op.sign == "always"
+            or _raises_to_nonnegative(node)
+            or (op.sign == "kept" and inputs <= nonnegative and _constants_are_nonnegative(node, data))
         ):
             nonnegative.add(node)
         if op.gate or (op.kind == "move" and inputs <= gates):
@@ -77,29 +79,60 @@ def facts(graph: fx.Graph, ops: Ops = OPS) -> Facts:
 
 
 def _at(node: fx.Node, op: Op | None, data: set[fx.Node]) -> Op | None:
-    """Return what an operation is for the inputs it has here: a product with a constant is no product."""
-    if op is None or op.kind not in {"product", "scaling"}:
-        return op
-    varying = [n for n in node.all_input_nodes if n in data]
+    """Return what an operation is for the inputs it has here: a product or sum with a constant is neither."""
+    if op is None:
+        return None
+    name = name_of(node.target)
+    operands: tuple[Any, ...] = (*node.args, *node.kwargs.values())
+    varying = (
+        len([a for a in operands if a in data]) if name in _OF_TWO else len(data.intersection(node.all_input_nodes))
+    )
     if op.kind == "scaling":
-        return op if len(varying) == 1 and node.args[1] not in data else None
-    if name_of(node.target) in {"mul", "multiply"}:
-        return op if len(varying) > 1 or node.args[0] is node.args[1] else replace(op, kind="scaling", type="scaling")
-    return replace(op, kind="combination", type="sum") if len(varying) == 1 else None
+        return op if varying == 1 and operands[0] in data else None
+    if name in _OF_TWO and varying == 1:
+        return replace(op, kind="scaling", type="shift" if name in {"add", "sub", "rsub"} else "scaling")
+    if op.kind == "product" and name not in _OF_TWO:
+        return replace(op, kind="combination", type="sum") if varying == 1 else None
+    return op
+
+
+_OF_TWO = {"add", "sub", "rsub", "mul", "multiply"}
 
 
 def _constants_are_nonnegative(node: fx.Node, data: set[fx.Node]) -> bool:
     """Whether no constant that enters an operation can bring a negative value."""
     name = name_of(node.target)
     operands: tuple[Any, ...] = (*node.args, *node.kwargs.values())
-    if name in {"add", "radd", "mul", "multiply", "div", "truediv", "divide"}:
+    if name in {"add", "mul", "multiply", "div", "truediv", "divide"}:
         return all(a in data or (isinstance(a, int | float) and a >= 0) for a in operands)
     if name in {"cat", "concat", "concatenate", "stack"}:
         return data.issuperset(node.all_input_nodes)
-    if name == "pad":
-        value: Any = node.kwargs.get("value") or (node.args[3] if len(node.args) > 3 else 0)
-        return (value or 0) >= 0
+    if name in {"pad", "constant_pad_nd"}:
+        return _is_nonnegative(_argument(node, 3 if name == "pad" else 2, "value", 0))
+    if name in {"hardtanh", "clamp", "clip"}:
+        return _is_nonnegative(_argument(node, 2, "max_val" if name == "hardtanh" else "max", 1))
+    if name in {"interpolate", "upsample"}:
+        return _argument(node, 3, "mode", "nearest") in {"nearest", "nearest-exact", "linear", "bilinear", "trilinear"}
     return True
+
+
+def _raises_to_nonnegative(node: fx.Node) -> bool:
+    """Whether an operation clamps to bounds of which none is negative, as a ReLU6 spelled out does."""
+    name = name_of(node.target)
+    if name not in {"hardtanh", "clamp", "clip", "clamp_min"}:
+        return False
+    low, high = ("min_val", "max_val") if name == "hardtanh" else ("min", "max")
+    lower = _argument(node, 1, low, None)
+    return lower is not None and _is_nonnegative(lower) and _is_nonnegative(_argument(node, 2, high, 1))
+
+
+def _argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
+    value = node.args[position] if len(node.args) > position else node.kwargs.get(name)
+    return default if value is None else value
+
+
+def _is_nonnegative(value: Any) -> bool:
+    return isinstance(value, int | float) and value >= 0
 
 
 def dead_below_zero(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule]) -> dict[fx.Node, fx.Node]:
@@ -146,7 +179,7 @@ def _vanishes(user: fx.Node, known: Facts, rules: Mapping[fx.Node, AnyRule], van
     if op is None or not isinstance(rule, Elementary) or user not in vanishing:
         return False
     if rule.name == "pass":
-        return op.type == "relu" or op.kind == "scaling"
+        return op.type in {"relu", "scaling"}
     return rule.name == "gradient" and (op.kind == "move" or op.type == "max_pool") and name_of(user.target) != "pad"
 
 

@@ -50,31 +50,42 @@ OPS: Final[Ops] = {
     **_named("affine", "conv1d conv2d conv3d", group="convolution"),
     **_named("affine", "conv_transpose1d conv_transpose2d conv_transpose3d", group="convolution"),
     **_named("affine", "batch_norm scale_shift", group="batch_norm"),
+    **_named("affine", "_native_batch_norm_legit_no_training _native_batch_norm_legit", group="batch_norm"),
+    **_named("affine", "native_batch_norm", group="batch_norm"),
     **_named("combination", "add iadd radd sum mean cat concat concatenate stack", "kept", group="sum"),
     **_named("combination", "sub isub rsub neg", group="sum"),
     **_named("combination", "avg_pool1d avg_pool2d avg_pool3d", "kept", group="average_pool"),
     **_named(
         "combination", "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", "kept", group="average_pool"
     ),
-    **_named("combination", "interpolate upsample upsample_nearest2d upsample_bilinear2d", group="interpolation"),
+    **_named(
+        "combination", "interpolate upsample upsample_linear1d upsample_bilinear2d", "kept", group="interpolation"
+    ),
+    **_named("combination", "upsample_nearest1d upsample_nearest2d upsample_nearest3d", "kept", group="interpolation"),
+    **_named("combination", "upsample_trilinear3d", "kept", group="interpolation"),
+    **_named("combination", "upsample_bicubic2d", group="interpolation"),
     **_named("scaling", "div truediv itruediv divide", "kept"),
     **_named("activation", "relu", "always", group="relu"),
     **_named("activation", "relu6 softplus", "always"),
     **_named("activation", "sigmoid hardsigmoid", "always", gate=True),
     **_named("activation", "gelu silu mish hardswish leaky_relu prelu rrelu elu selu celu tanh", "kept"),
     **_named("activation", "softsign tanhshrink hardshrink softshrink", "kept"),
-    **_named("activation", "hardtanh clamp clip threshold logsigmoid log_sigmoid"),
+    **_named("activation", "hardtanh clamp clip clamp_min", "kept"),
+    **_named("activation", "threshold logsigmoid log_sigmoid"),
     **_named("product", "mul imul multiply", "kept"),
     **_named("product", "matmul bmm mm einsum"),
     **_named("pool", "max_pool1d max_pool2d max_pool3d", "kept", group="max_pool"),
     **_named("pool", "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d amax", "kept", group="max_pool"),
     **_named("move", "view reshape flatten unflatten permute transpose swapaxes movedim t squeeze unsqueeze", "kept"),
     **_named("move", "chunk split tensor_split unbind getitem select narrow index_select expand expand_as", "kept"),
+    **_named("move", "slice split_with_sizes constant_pad_nd of_shape", "kept"),
     **_named("move", "repeat roll flip pixel_shuffle pixel_unshuffle channel_shuffle view_as reshape_as", "kept"),
-    **_named("move", "contiguous clone alias to float double type type_as _unsafe_view pad two_dimensional", "kept"),
+    **_named(
+        "move", "contiguous clone alias to _to_copy float double type type_as _unsafe_view pad two_dimensional", "kept"
+    ),
     **_named("move", "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout", "kept", group="dropout"),
     **_named("move", "feature_alpha_dropout stochastic_depth", "kept", group="dropout"),
-    **_named("static", "size dim ndimension numel getattr len is_contiguous batch_statistics"),
+    **_named("static", "size dim ndimension numel getattr len is_contiguous batch_statistics sym_size sym_numel"),
 }
 
 LATER: Final = frozenset(
