@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(EXECUTABLE is None, reason
 
 def test_the_watermark_is_found_by_looking(demo):
     with open_attributions(demo) as data:
-        marked = {str(i) for i in data["sample"].values[data["artifact"].values].tolist()}
+        marked = [str(i) for i in data["sample"].values[data["artifact"].values].tolist()]
         n = int((data["label"] == Setting().planted).sum())
     port = free_port()
     with (
@@ -32,8 +32,7 @@ def test_the_watermark_is_found_by_looking(demo):
         page.locator(".pick", has_text="Cluster 1").click()
         expect(page.get_by_text(f"{len(marked)} of {n} selected")).to_be_visible()
         expect(page.get_by_text(f"1–48 of {len(marked)}")).to_be_visible()
-        expect(page.locator(".sample .id").first).to_have_text(min(marked, key=int))
-        assert {text.strip() for text in page.locator(".sample .id").all_inner_texts()} <= marked
+        expect(page.locator(".sample .id")).to_have_text(marked[:48])
         page.locator(".bk-tool-icon-box-select").click()
         area = page.locator(".bk-Figure").first.bounding_box()
         assert area is not None
