@@ -1,15 +1,27 @@
 """Dataset-wide analysis of attributions: memoized pure functions over labelled datasets."""
 
 from . import plan
-from .cluster import kmeans
-from .embed import pca, spectral, tsne
+from .cluster import agglomerative, dbscan, hdbscan, kmeans, minibatch_kmeans
+from .embed import lle, pca, spectral, tsne
 from .errors import DataError, KeyingError, PlanError, StoreError
+from .estimators import estimator
 from .execution import run
 from .graph import as_edges, as_matrix, neighbor_graph
 from .plan import Chain, Each, Step, chain, each, spray, step
-from .preprocess import absolute, flatten, normalize, positive, square_root, sum_channels
+from .preprocess import (
+    absolute,
+    flatten,
+    histogram,
+    normalize,
+    pool,
+    positive,
+    resize,
+    select_channel,
+    square_root,
+    sum_channels,
+)
 from .rank import ranking, text
-from .scores import eigengap, separability, silhouette, size
+from .scores import eigengap, purity, separability, silhouette, size, stability
 from .store import Entry, Store
 
 __all__ = [
@@ -23,26 +35,38 @@ __all__ = [
     "Store",
     "StoreError",
     "absolute",
+    "agglomerative",
     "as_edges",
     "as_matrix",
     "chain",
+    "dbscan",
     "each",
     "eigengap",
+    "estimator",
     "flatten",
+    "hdbscan",
+    "histogram",
     "kmeans",
+    "lle",
+    "minibatch_kmeans",
     "neighbor_graph",
     "normalize",
     "pca",
     "plan",
+    "pool",
     "positive",
+    "purity",
     "ranking",
+    "resize",
     "run",
+    "select_channel",
     "separability",
     "silhouette",
     "size",
     "spectral",
     "spray",
     "square_root",
+    "stability",
     "step",
     "sum_channels",
     "text",

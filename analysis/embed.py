@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
+from sklearn.manifold import TSNE, LocallyLinearEmbedding
 from threadpoolctl import threadpool_limits
 
 from relfunc.schema import COMPONENT, EIGEN, EIGENVALUE, SAMPLE
@@ -167,6 +167,58 @@ def tsne(
         # sums over several threads differ in their last bits from run to run
         with threadpool_limits(1, "openmp"):
             embedded = model.fit_transform(x.astype(np.float32)).astype(np.float64)
+    return xr.Dataset({name: result(EMBEDDING, (SAMPLE, COMPONENT), embedded, features=features, seed=seed)})
+
+
+def lle(
+    data: xr.Dataset,
+    *,
+    n_components: int = 2,
+    n_neighbors: int = 5,
+    features: str = FEATURES,
+    seed: int = 0,
+    name: str = "lle",
+) -> xr.Dataset:
+    """Embed the samples by locally linear embedding [1]_.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With the variable ``features``.
+    n_components : int
+        Dimensions of the map.
+    n_neighbors : int
+        Neighbours from which every sample is reconstructed; at most n − 1 are taken.
+    features : str
+        What to map: "features", or an embedding.
+    seed : int
+        Seed of the eigensolver.
+    name : str
+        The embedding's name.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``<name>(sample, component)``. Where there are too few samples, they are laid out by their principal components.
+
+    References
+    ----------
+    .. [1] Roweis and Saul 2000, Nonlinear dimensionality reduction by locally linear embedding, Science 290.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> dict(lle(xr.Dataset({"features": (("sample", "feature"), x)}))["lle"].sizes)
+    {'sample': 20, 'component': 2}
+    """
+    x = matrix(data, features, "lle")
+    if len(x) <= n_components + 1 or not np.ptp(x, axis=0).any():
+        embedded = _padded(_principal(x, n_components, whiten=False, seed=seed), n_components)
+    else:
+        model = LocallyLinearEmbedding(
+            n_neighbors=min(n_neighbors, len(x) - 1), n_components=n_components, random_state=seed
+        )
+        embedded = model.fit_transform(x.astype(np.float64))
     return xr.Dataset({name: result(EMBEDDING, (SAMPLE, COMPONENT), embedded, features=features, seed=seed)})
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import itertools
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -247,7 +248,7 @@ def from_toml(text: str) -> Plan:
     ----------
     text : str
         TOML. ``step`` names a function, ``analysis.pca`` or ``package.module.function``; the other keys of its
-        table are parameters.
+        table are parameters. A parameter that is itself a function or class is ``{ function = "package.name" }``.
 
     Returns
     -------
@@ -329,7 +330,8 @@ def _blocks(plan: Chain | Each, prefix: str) -> list[str]:
 
 def _address(function: Callable[..., Any]) -> str:
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
-    for address in (f"{module.partition('.')[0]}.{name}", f"{module}.{name}"):
+    parents = itertools.accumulate(module.split("."), lambda above, part: f"{above}.{part}")
+    for address in (f"{parent}.{name}" for parent in parents):
         try:
             if _found(address) is function:
                 return address
@@ -359,6 +361,8 @@ def _toml(value: Any, name: str) -> str:
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case tuple():
             return f"[{', '.join(_toml(inner, name) for inner in value)}]"
+        case _ if callable(value):
+            return f"{{ function = {json.dumps(_address(value))} }}"
         case _:
             raise PlanError(f"{name}={value!r}: TOML has no such value: use numbers, strings and lists of them")
 
@@ -366,9 +370,19 @@ def _toml(value: Any, name: str) -> str:
 def _parsed(table: Mapping[str, Any]) -> Plan:
     match table:
         case {"step": str(address), **params}:
-            return step(_found(address), **params)
+            return step(_found(address), **{name: _value(value) for name, value in params.items()})
         case {"chain": [*tables]} if len(table) == 1:
             return chain(*map(_parsed, tables))
         case {"each": [*tables]} if len(table) == 1:
             return each(*map(_parsed, tables))
     raise PlanError(f"a plan's table holds 'step' and its parameters, or 'chain', or 'each', not {sorted(table)}")
+
+
+def _value(value: Any) -> Any:
+    match value:
+        case {"function": str(address)} if len(value) == 1:
+            return _found(address)
+        case list():
+            return [_value(inner) for inner in value]
+        case _:
+            return value

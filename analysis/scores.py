@@ -1,15 +1,18 @@
 """Scores that say how many strategies there are and how far apart they lie."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from relfunc.schema import CLUSTERING, EIGENVALUE, NOISE
+from relfunc.schema import CLASS, CLUSTERING, EIGENVALUE, NOISE, PREDICTION, SAMPLE
 
 from ._kernels import fisher
+from .cluster import kmeans
 from .errors import DataError
 from .steps import CLUSTERING as CLUSTERING_ROLE
 from .steps import FEATURES, SCORE, having, matrix, result, variable
@@ -187,6 +190,105 @@ def size(data: xr.Dataset) -> xr.Dataset:
         size=result(SCORE, (CLUSTERING, CLUSTER), counts),
         noise=result(SCORE, (CLUSTERING,), noise),
     )
+
+
+def purity(data: xr.Dataset, *, against: str = PREDICTION) -> xr.Dataset:
+    """Score how far clusters agree with a variable, such as the prediction or a suspected confounder.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With clusterings and the variable ``against``.
+    against : str
+        A variable over ``sample``, or ``prediction(sample, class)``, of which the largest output counts.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``purity(clustering, cluster)``, the share of a cluster's samples that have its commonest value [1]_, and
+        ``agreement(clustering)``, the adjusted Rand index [2]_ of the clusters and the variable. Noise is left out.
+
+    References
+    ----------
+    .. [1] Manning, Raghavan and Schütze 2008, Introduction to Information Retrieval, section 16.3.
+    .. [2] Hubert and Arabie 1985, Comparing partitions, Journal of Classification 2.
+
+    Examples
+    --------
+    >>> data = xr.Dataset({"kmeans-02": ("sample", [0, 0, 1], {"role": "clustering"}), "tag": ("sample", [1, 2, 2])})
+    >>> purity(data, against="tag")["purity"].values
+    array([[0.5, 1. ]])
+    """
+    values = variable(data, against, "purity")
+    if values.dims not in ((SAMPLE,), (SAMPLE, CLASS)):
+        raise DataError(f"purity: against={against!r} has dimensions {values.dims}, not ('sample',)")
+    known = values.values if values.ndim == 1 else values.values.argmax(1)
+    clusterings = _clusterings(data, "purity")
+    pure = np.full((len(clusterings), _most(clusterings)), np.nan)
+    agreement = np.full(len(clusterings), np.nan)
+    for row, labels in enumerate(clusterings.values()):
+        inside = labels != NOISE
+        for cluster in np.unique(labels[inside]):
+            _, counts = np.unique(known[labels == cluster], return_counts=True)
+            pure[row, cluster] = counts.max() / counts.sum()
+        if inside.any():
+            agreement[row] = adjusted_rand_score(known[inside], labels[inside])
+    return _scores(
+        clusterings,
+        purity=result(SCORE, (CLUSTERING, CLUSTER), pure, against=against),
+        agreement=result(SCORE, (CLUSTERING,), agreement, against=against),
+    )
+
+
+def stability(
+    data: xr.Dataset,
+    *,
+    clusters: Sequence[int] = (2,),
+    embedding: str = "spectral",
+    n_dims: int | None = None,
+    unit_rows: bool = False,
+    n_seeds: int = 5,
+    seed: int = 0,
+    name: str = "kmeans",
+) -> xr.Dataset:
+    """Score how far k-means finds the same clusters from other starts: one start for each seed, all pairs compared.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With the variable ``embedding``.
+    clusters : sequence of int
+        The numbers of clusters.
+    embedding, n_dims, unit_rows
+        As :func:`analysis.kmeans` takes them.
+    n_seeds : int
+        How many seeds, from ``seed`` on.
+    seed : int
+        The first of them.
+    name : str
+        The clusterings that :func:`analysis.kmeans` makes.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``stability(clustering)``, the mean adjusted Rand index over all pairs of seeds.
+
+    Examples
+    --------
+    >>> data = xr.Dataset({"spectral": (("sample", "eigen"), [[0.0], [9.0], [0.1], [0.2]])})
+    >>> stability(data)["stability"].values
+    array([1.])
+    """
+    if n_seeds < 2:
+        raise DataError(f"stability: n_seeds={n_seeds} leaves nothing to compare: give at least 2")
+    options: dict[str, Any] = {"embedding": embedding, "n_dims": n_dims, "unit_rows": unit_rows, "name": name}
+    runs = [kmeans(data, clusters=clusters, n_init=1, seed=seed + i, **options) for i in range(n_seeds)]
+    means = [
+        np.mean([adjusted_rand_score(a[clustering], b[clustering]) for a, b in itertools.combinations(runs, 2)])
+        for clustering in runs[0].data_vars
+    ]
+    values = result(SCORE, (CLUSTERING,), np.array(means), n_seeds=n_seeds, seed=seed, embedding=embedding)
+    return xr.Dataset({"stability": values}, coords={CLUSTERING: list(map(str, runs[0].data_vars))})
 
 
 def _clusterings(data: xr.Dataset, step: str) -> dict[str, NDArray]:
