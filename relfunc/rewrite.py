@@ -79,9 +79,9 @@ def rewrite(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule], at:
     forward, copies = _lifted(graph, paths, ())
     forward.output(fx.map_arg(returned, copies.__getitem__))
 
-    joint, copies = _lifted(graph, paths, ("seed",))
+    joint, copies = _lifted(graph, paths, ("_seed",))
     result = fx.map_arg(returned, copies.__getitem__)
-    seed = next(node for node in joint.nodes if node.name == "seed")
+    seed = joint.find_nodes(op="placeholder")[-1]
     cotangents = joint.call_function(seed_relevance, (seed, result, [copies[n] for n in outputs]))
     relevances = _Backward(joint, copies, known, rules, dead_below_zero(graph, known, rules))
     for i, node in enumerate(outputs):
@@ -101,7 +101,10 @@ def _lifted(graph: fx.Graph, paths: Sequence[str], further: Sequence[str]) -> tu
     """Copy a graph without its output, with its parameters as placeholders behind the inputs."""
     lifted = fx.Graph()
     copies = {node: lifted.placeholder(node.name) for node in graph.nodes if node.op == "placeholder"}
-    parameters = {path: lifted.placeholder(f"p{i}_{re.sub(r'[^0-9a-zA-Z]', '_', path)}") for i, path in enumerate(paths)}
+    identifiers = [re.sub(r"\W", "_", path) for path in paths]
+    parameters = {
+        path: lifted.placeholder(f"p{i}_{name}") for i, (path, name) in enumerate(zip(paths, identifiers, strict=True))
+    }
     for name in further:
         lifted.placeholder(name)
     for node in graph.nodes:
@@ -202,6 +205,8 @@ def _map_nodes(function: Callable[[fx.Node], Any], structure: Any) -> Any:
         return function(structure)
     if isinstance(structure, tuple | list):
         mapped = [_map_nodes(function, item) for item in structure]
+        if hasattr(structure, "_fields"):
+            return type(structure)(*mapped)
         return mapped if isinstance(structure, list) else tuple(mapped)
     if isinstance(structure, dict):
         return {key: _map_nodes(function, item) for key, item in structure.items()}
