@@ -28,7 +28,7 @@ class Rows(JSComponent):
 
 
 class Preview(JSComponent):
-    """The sample under the pointer."""
+    """The sample under the pointer; says ``{"clear": true}`` when Escape is pressed."""
 
     item = param.Dict(default={}, doc="A sample as in Gallery; empty for none.")
 
@@ -85,11 +85,9 @@ def choice(label: str, **options: Any) -> pn.widgets.Select:
     return pn.widgets.Select(label=label, stylesheets=[WIDGET], sizing_mode="stretch_width", margin=0, **options)
 
 
-def button(label: str, description: str, **options: Any) -> pn.widgets.Button:
-    """Make a button."""
-    return pn.widgets.Button(
-        label=label, description=description, stylesheets=[WIDGET], margin=0, align="center", **options
-    )
+def button(label: str, **options: Any) -> pn.widgets.Button:
+    """Make a button. It has no tooltip: Panel's would lie over the button beside it."""
+    return pn.widgets.Button(label=label, stylesheets=[WIDGET], margin=0, align="center", **options)
 
 
 def one_of(options: Any, **more: Any) -> pn.widgets.RadioButtonGroup:
@@ -106,6 +104,12 @@ def card(*parts: Any, kind: str, row: bool = False, **options: Any) -> pn.Column
     """Make a surface of the page's grid."""
     layout = pn.Row if row else pn.Column
     return layout(*parts, css_classes=[kind], stylesheets=[CARD], margin=0, **options)
+
+
+def bind(widget: pn.widgets.Widget, state: param.Parameterized, name: str) -> None:
+    """Keep a widget's value and a parameter equal, whichever changes."""
+    widget.param.watch(lambda event: setattr(state, name, event.new), "value")
+    state.param.watch(lambda event: setattr(widget, "value", event.new), name)
 
 
 def beside(*parts: Part) -> Part:

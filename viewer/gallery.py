@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from relfunc.errors import RelfuncError
 from relfunc.schema import CLASS, NOISE, PREDICTION, SAMPLE
 
-from .components import Gallery, Part, button, card, choice, some_of, text
+from .components import Gallery, Part, bind, button, card, choice, some_of, text
 from .order import ORDERS, ordered
 from .palette import colour
 from .project import Failure, Held, Points, Project, clustering_names, outcome
@@ -24,10 +24,10 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
     """Show the selected samples, or all of the category if none is selected."""
     heading, shown = text(sizing_mode="stretch_width", align="center"), Gallery(sizing_mode="stretch_both", margin=0)
     kinds = some_of({kind.capitalize(): kind for kind in KINDS}, value=list(view.kinds))
-    earlier, later = button("‹", "Page before"), button("›", "Page after")
+    earlier, later = button("Back"), button("Next")
     place = text(align="center")
     order = choice("", options={called: name for name, called in ORDERS.items()}, value=view.order)
-    order.param.update(sizing_mode=None, width=196, align="center")
+    order.param.update(sizing_mode=None, width=168, align="center")
 
     def draw(*_: Any) -> None:
         held, project = view.points, projects[view.project]
@@ -36,40 +36,47 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
             shown.notice = ["Nothing to show", "Open a project that can be read."]
             return
         chosen = view.selected if view.selected.size else np.arange(held.rows.size)
-        chosen = ordered(project, held, chosen, view.order, focus=view.focus)
         first = view.page * PAGE
-        positions = chosen[first : first + PAGE]
+        try:
+            chosen = ordered(project, held, chosen, view.order, focus=view.focus)
+            positions = chosen[first : first + PAGE]
+            shown.items = described(project, held, positions, view)
+        except (RelfuncError, OSError, RuntimeError) as error:
+            positions = chosen[:0]
+            shown.notice = ["These samples cannot be read", str(error)]
+            shown.items = []
+        # After the samples, so that what is said is never of samples that are not there yet.
         what = "selected" if view.selected.size else "in this class · select points in the map to narrow them down"
         heading.object = f"<h2>Samples<small>{chosen.size:,} {what}</small></h2>"
         place.object = f"<span class='status'>{first + 1:,}–{first + positions.size:,} of {chosen.size:,}</span>"
         earlier.disabled, later.disabled = first == 0, first + positions.size >= chosen.size
-        try:
-            shown.items = described(project, held, positions, view)
-        except (RelfuncError, OSError, RuntimeError) as error:
-            shown.notice = ["These samples cannot be read", str(error)]
-            shown.items = []
+
+    def refocused(*_: Any) -> None:
+        if view.order == "near":
+            draw()
 
     def said(message: dict[str, Any]) -> None:
         held, project = view.points, projects[view.project]
         if held is None or isinstance(project, Failure) or "close" in message:
             shown.opened = {}
             return
-        view.focus = int(message["near"] if "near" in message else message["open"])
         if "near" in message:
-            order.value = "near"
+            view.param.update(focus=int(message["near"]), order="near", page=0)
             shown.opened = {}
             return
+        position = int(message["open"])
         try:
-            shown.opened = enlarged(project, held, view.focus, view)
+            shown.opened = enlarged(project, held, position, view)
         except (RelfuncError, OSError, RuntimeError) as error:
             shown.opened = {"title": "This sample cannot be read", "pictures": [], "facts": [["Why", str(error)]]}
 
     shown.on_msg(lambda event: said(event.data))
-    order.param.watch(lambda event: view.param.update(order=event.new, page=0), "value")
-    kinds.param.watch(lambda event: setattr(view, "kinds", event.new), "value")
+    bind(order, view, "order")
+    bind(kinds, view, "kinds")
     earlier.on_click(lambda _: setattr(view, "page", max(view.page - 1, 0)))
     later.on_click(lambda _: setattr(view, "page", view.page + 1))
     view.param.watch(draw, ["points", "selected", "page", "kinds", "cmap", "trouble", "order"])
+    view.param.watch(refocused, "focus")
     draw()
     bar = card(heading, order, kinds, place, earlier, later, kind="bar", row=True, sizing_mode="stretch_width")
     return card(bar, shown, kind="samples")

@@ -43,10 +43,10 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
     map_, preview = plot(), Preview()
     heading, notice = text(sizing_mode="stretch_width", align="center"), text(visible=False, css_classes=["cover"])
     mode = one_of({"New": "replace", "Add": "add", "Subtract": "subtract"}, value="replace")
-    within = button("In view", "Select all points in view")
-    others = button("Invert", "Select what is not selected")
-    back = button("Undo", "Take the last change of the selection back")
-    clear = button("Clear", "Select nothing")
+    within = button("In view")
+    others = button("Invert")
+    back = button("Undo")
+    clear = button("Clear")
     looked: dict[str, Any] = {}
 
     def scene() -> Scene | None:
@@ -178,6 +178,7 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
     within.on_click(in_view)
     others.on_click(inverted)
     back.on_click(lambda _: undo(view))
+    preview.on_msg(lambda _: select(view, np.empty(0, np.int64)))
     clear.on_click(lambda _: select(view, np.empty(0, np.int64)))
     view.param.watch(draw, ["points", "selected", "hidden", "trouble", "colour"])
     view.param.watch(write, ["points", "selected"])

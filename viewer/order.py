@@ -16,7 +16,7 @@ ORDERS: Final = {
     "most": "Most sure first",
     "wrong": "Wrong first",
     "centre": "Most typical first",
-    "near": "Nearest to the last opened",
+    "near": "Nearest to one sample",
 }
 """Names of orders, and what they are called."""
 
@@ -35,7 +35,7 @@ def ordered(
     chosen : numpy.ndarray
         (k,) positions to order.
     by : str
-        One of :data:`ORDERS`. What is not known (no clustering, no embedding, no sample opened) leaves the file order.
+        One of :data:`ORDERS`. What is not known (no clustering, no embedding, no focus) leaves the file order.
         ``centre`` puts those first that lie nearest to the centre of their cluster in the embedding.
     focus : int, optional
         The position from which ``near`` measures distances in the embedding.

@@ -12,7 +12,7 @@ from relfunc.errors import RelfuncError
 from relfunc.schema import CLASS, SAMPLE
 
 from .clusters import clusters
-from .components import APP, Part, card, current_query, one_of, text
+from .components import APP, Part, bind, card, current_query, one_of, text
 from .gallery import gallery
 from .keep import linked
 from .map import scatter
@@ -103,7 +103,7 @@ def header(projects: Sequence[Held], view: View) -> Part:
     tabs.visible = len(projects) > 1
     tabs.param.watch(lambda event: show(projects, view, project=event.new), "value")
     theme = one_of({"Auto": "system", "Light": "light", "Dark": "dark"}, value=view.theme)
-    theme.param.watch(lambda event: setattr(view, "theme", event.new), "value")
+    bind(theme, view, "theme")
     about = text(sizing_mode="stretch_width", align="center")
 
     def write(*_: Any) -> None:

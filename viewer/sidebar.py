@@ -6,7 +6,7 @@ from typing import Any
 from relfunc.heatmap import COLORMAPS
 
 from .colouring import BY
-from .components import Part, Rows, beside, card, choice, title
+from .components import Part, Rows, beside, bind, card, choice, title
 from .project import Held, Project, axes, categories, clustering_names, embedding_names, ranking, score_names
 from .state import View, show
 
@@ -21,8 +21,9 @@ def sidebar(projects: Sequence[Held], view: View) -> Part:
     both = beside(*axis.values())
     colour = choice("Colour of the points", options={by.capitalize(): by for by in BY}, value=view.colour)
     colour.param.watch(lambda event: view.param.update(colour=event.new, hidden=[]), "value")
+    view.param.watch(lambda event: setattr(colour, "value", event.new), "colour")
     cmap = choice("Heatmap colours", options=list(COLORMAPS), value=view.cmap)
-    cmap.param.watch(lambda event: setattr(view, "cmap", event.new), "value")
+    bind(cmap, view, "cmap")
     score, ranked, heading = choice(""), Rows(sizing_mode="stretch_width", margin=0), title("Classes")
 
     for name, widget in {**picks, **axis}.items():

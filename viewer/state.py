@@ -55,7 +55,7 @@ class View(param.Parameterized):
     cmap = param.Selector(default="coldnhot", objects=list(COLORMAPS), doc="Colour map of the attributions.")
     window = param.Tuple(default=None, length=4, allow_None=True, doc="The part of the plane in view; None for all.")
     order = param.Selector(default="file", objects=list(ORDERS), doc="Which samples come first.")
-    focus = param.Integer(default=None, allow_None=True, doc="Position of the sample that was opened last.")
+    focus = param.Integer(default=None, allow_None=True, doc="Position of the sample whose neighbours come first.")
     page = param.Integer(default=0, bounds=(0, None), doc="Page of the samples that is shown.")
     trouble = param.String(doc="Why the project cannot be shown; empty if it can.")
     remark = param.String(doc="What to tell the visitor; empty for nothing.")

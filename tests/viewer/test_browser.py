@@ -86,8 +86,15 @@ def test_a_click_on_empty_ground_clears_the_selection(page: Page):
     _shows(page, "150 samples")
 
 
+def test_escape_clears_the_selection(page: Page):
+    page.locator(".pick", has_text="Cluster 1").click()
+    _shows(page, "50 of 150 selected")
+    page.keyboard.press("Escape")
+    _shows(page, "150 samples")
+
+
 def test_pages_and_kinds_of_pictures(page: Page):
-    page.get_by_role("button", name="›").click()
+    page.get_by_role("button", name="Next", exact=True).click()
     expect(page.locator(".id").first).to_have_text("img-0048")
     page.get_by_role("button", name="Overlay", exact=True).click()
     expect(page.locator(".sample").first.locator("img")).to_have_count(2)

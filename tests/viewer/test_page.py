@@ -56,6 +56,37 @@ def test_pages_cover_the_selection(folder):
     assert seen == [str(k) for k in range(150)]
 
 
+def test_widgets_follow_a_view_that_is_restored(folder):
+    view = View()
+    page = viewer.app(folder, view=view)
+    view.param.update(colour="label", cmap="hot", order="most", kinds=["overlay"], theme="light")
+    values = [widget.value for widget in page.select(pn.widgets.Select)]
+    assert {"label", "hot", "most"} <= set(values)
+    assert ["overlay"] in [group.value for group in page.select(pn.widgets.CheckButtonGroup)]
+
+
+def test_neighbours_come_first_when_asked_for(folder):
+    view = View()
+    page = viewer.app(folder, view=view)
+    _says(page.select(Gallery)[0], {"near": "77"})
+    assert _samples(page)[0]["key"] == "77"
+    _says(page.select(Gallery)[0], {"near": "5"})
+    assert _samples(page)[0]["key"] == "5"
+
+
+def test_a_file_that_is_gone_becomes_a_message(folder, monkeypatch):
+    view = View()
+    page = viewer.app(folder, view=view)
+
+    def gone(*_):
+        raise OSError("no such file")
+
+    monkeypatch.setattr("viewer.project._rows", gone)
+    select(view, np.array([3]))
+    assert _samples(page) == []
+    assert page.select(Gallery)[0].notice[0] == "These samples cannot be read"
+
+
 def test_a_project_without_analysis_shows_its_samples_and_what_to_do(unanalysed):
     page = viewer.app(unanalysed)
     assert len(_samples(page)) == 48

@@ -54,6 +54,7 @@ export function render({ model, el }) {
     if (!dialog.open) dialog.showModal()
   }
   model.on("items", fill)
+  model.on("notice", fill)
   model.on("opened", open)
   fill()
   const all = element("div", {}, grid, dialog)

@@ -1,4 +1,4 @@
-// The sample under the pointer: a sample as in the gallery, or nothing.
+// The sample under the pointer: a sample as in the gallery, or nothing. Says {clear} when Escape is pressed.
 export function render({ model }) {
   const box = document.createElement("div")
   box.className = "tip"
@@ -23,6 +23,13 @@ export function render({ model }) {
     })
     box.replaceChildren(pictures, line, says)
   }
+  const pressed = (event) => {
+    if (event.key === "Escape" && !event.composedPath().some((node) => node.tagName === "DIALOG")) {
+      model.send_msg({ clear: true })
+    }
+  }
+  document.addEventListener("keydown", pressed)
+  model.on("remove", () => document.removeEventListener("keydown", pressed))
   model.on("item", fill)
   fill()
   return box
