@@ -41,7 +41,6 @@ LINEAR_OPERATIONS = {
     "add, broadcast": (lambda x, y: x + y, ((2, 3, 4), (3, 1))),
     "add, constant": (lambda x: x + 0.75, ((2, 3),)),
     "add, itself": (lambda x: x + x, ((2, 3),)),
-    "iadd": (lambda x, y: x.clone().add_(y), ((2, 3), (2, 3))),
     "sub": (lambda x, y: x - y, ((2, 3), (2, 3))),
     "rsub": (lambda x: 1.5 - x, ((2, 3),)),
     "neg": (lambda x: -x, ((2, 3),)),
@@ -104,7 +103,7 @@ def linear_operation(name):
 def test_linear_operation_under_norm_equals_the_dense_oracle(name, stabilizer):
     model, xs, R = linear_operation(name)
     keep, formula = STABILIZERS[stabilizer]
-    composite = rf.composites.by_type({"combination": rf.rules.norm(stabilizer=keep), "move": rf.rules.gradient()})
+    composite = rf.composites.by_type({"*": rf.rules.norm(stabilizer=keep)})
     _, relevances = rf.gradient(rf.lrp(model, composite))(xs, R)
     for actual, expected in zip(relevances, oracle.norm(model, xs, R, formula), strict=True):
         assert actual.shape == expected.shape
@@ -179,7 +178,6 @@ def test_proportional_max_pooling_conserves_relevance_window_by_window(function,
     [
         lambda x: F.max_pool2d(x, 2, dilation=2),
         lambda x: torch.max_pool2d(x, 2, 2, 0, 2),
-        lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
         lambda x: x.amax((2, 3)),
         lambda x: F.avg_pool2d(x, 2),
     ],
