@@ -46,7 +46,7 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
             shown.notice = ["These samples cannot be read", str(error)]
             shown.items = []
         # After the samples, so that what is said is never of samples that are not there yet.
-        what = "selected" if view.selected.size else "in this class · select points in the map to narrow them down"
+        what = "selected" if view.selected.size else "in this class"
         heading.object = f"<h2>Samples<small>{chosen.size:,} {what}</small></h2>"
         place.object = f"<span class='status'>{first + 1:,}–{first + positions.size:,} of {chosen.size:,}</span>"
         earlier.disabled, later.disabled = first == 0, first + positions.size >= chosen.size

@@ -57,7 +57,8 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
 
     def draw(*_: Any) -> None:
         now = scene()
-        notice.visible = now is None
+        if now is None or not now.large:
+            notice.visible = now is None
         if now is None:
             notice.object = _notice(projects[view.project], view)
             return
@@ -71,12 +72,16 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
         if not now.large:
             show((now, window(map_), 1, 1), render(now, window(map_), 1, 1))
         elif (pixels := size(map_)) is not None:
+            if looked.get("drawn") is not now.points:
+                notice.object = _cover("Drawing", f"{len(now.xy):,} points are being sorted and drawn.")
+                notice.visible = True
             ask((now, window(map_), *pixels))
 
     def show(job: tuple[Scene, Window, int, int], made: Glyphs | Picture) -> None:
         held = job[0]
         if held.points is not view.points:
             return
+        looked["drawn"], notice.visible = held.points, False
         if isinstance(made, Picture):
             show_image(map_, made.png, made.window)
         else:
@@ -191,12 +196,13 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
 
 def _notice(project: Held, view: View) -> str:
     if view.trouble:
-        return f"<div class='notice'><h2>This project cannot be shown</h2><p>{html.escape(view.trouble)}</p></div>"
+        return _cover("This project cannot be shown", view.trouble)
     if isinstance(project, Project) and project.analysis is None:
-        said = (
-            f"{project.path} holds attributions but no analysis.nc. "
-            "Run an analysis to see its clusters; the samples are below."
-        )
-        return f"<div class='notice'><h2>No analysis yet</h2><p>{html.escape(said)}</p></div>"
+        said = f"{project.path} holds attributions but no analysis.nc."
+        return _cover("No analysis yet", f"{said} Run an analysis to see its clusters; the samples are below.")
     said = f"The category {view.category} has no embedding. Choose another one, or run the analysis again."
-    return f"<div class='notice'><h2>Nothing to draw</h2><p>{html.escape(said)}</p></div>"
+    return _cover("Nothing to draw", said)
+
+
+def _cover(title: str, said: str) -> str:
+    return f"<div class='notice'><h2>{html.escape(title)}</h2><p>{html.escape(said)}</p></div>"

@@ -1,6 +1,6 @@
 """Projects: a folder of attributions and their analysis, opened lazily, read row by row."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,6 @@ from relfunc.schema import (
     INDEX,
     INPUT,
     LABEL,
-    NOISE,
     PREDICTION,
     SAMPLE,
     SCORE_GROUP,
@@ -373,22 +372,6 @@ def pixels(project: Project, rows: NDArray[np.int64]) -> Pictures:
             f"{project.path} can no longer be read ({error}): was a file moved, deleted or overwritten? Reload the page"
         ) from error
     return list(attribution), None if shown is None else list(shown)
-
-
-def purity(cluster: NDArray[np.integer], label: Sequence[str]) -> dict[int, float]:
-    """Share of the commonest label in each cluster, noise left out.
-
-    Examples
-    --------
-    >>> purity(np.array([0, 0, 1, -1]), ["a", "b", "a", "a"])
-    {0: 0.5, 1: 1.0}
-    """
-    names = np.asarray(label)
-    return {
-        int(k): float(np.unique(names[cluster == k], return_counts=True)[1].max() / (cluster == k).sum())
-        for k in np.unique(cluster)
-        if k != NOISE
-    }
 
 
 def _verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:

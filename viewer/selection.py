@@ -50,11 +50,13 @@ def in_polygon(xy: NDArray[np.floating], vx: ArrayLike, vy: ArrayLike) -> NDArra
     near = in_box(xy, ax.min(), ax.max(), ay.min(), ay.max())
     x, y = xy[near].astype(float).T
     inside = np.zeros(near.size, bool)
-    for x0, y0, x1, y1 in zip(ax, ay, np.roll(ax, -1), np.roll(ay, -1), strict=True):
-        if y0 == y1:
-            continue
-        crosses = (y0 > y) != (y1 > y)
-        inside ^= crosses & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+    # An edge that is all but level may cross beyond the largest number, which is rightly to the right of every point.
+    with np.errstate(over="ignore"):
+        for x0, y0, x1, y1 in zip(ax, ay, np.roll(ax, -1), np.roll(ay, -1), strict=True):
+            if y0 == y1:
+                continue
+            crosses = (y0 > y) != (y1 > y)
+            inside ^= crosses & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
     return near[inside]
 
 

@@ -91,7 +91,9 @@ def choose(view: View, project: Project, /, **changes: Any) -> None:
         if moved or (wanted["clustering"], wanted["embedding"]) != (view.clustering, view.embedding)
         else {}
     )
-    view.param.update(**{"project": changes.get("project", view.project), **wanted, **fresh, **unseen}, points=shown)
+    view.param.update(
+        **{"project": changes.get("project", view.project), **wanted, **fresh, **unseen}, points=shown, trouble=""
+    )
 
 
 def show(projects: Sequence[Held], view: View, /, **changes: Any) -> None:
@@ -100,7 +102,6 @@ def show(projects: Sequence[Held], view: View, /, **changes: Any) -> None:
     try:
         if isinstance(project, Failure):
             raise OSError(project.reason)
-        view.trouble = ""
         choose(view, project, **changes)
     except (RelfuncError, OSError, RuntimeError) as error:
         view.param.update(**changes, points=None, selected=np.empty(0, np.int64), past=[], trouble=str(error))

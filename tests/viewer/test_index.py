@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from viewer import index, selection
@@ -61,6 +61,7 @@ def test_polygons_through_points_and_along_cells_agree():
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), max_size=12))
+@example([(0.0, 0.0), (0.0, 1.0), (1.0, 2.2e-313)])
 def test_any_polygon_agrees(corners):
     vx, vy = np.array(corners).reshape(-1, 2).T
     found = index.in_polygon(GRID["clouds"], vx, vy)

@@ -112,8 +112,10 @@ def test_a_bad_project_does_not_spoil_a_good_one(folder, tmp_path):
     )
     tabs.value = 1
     assert view.trouble
+    seen = []
+    view.param.watch(lambda *_: seen.append((view.points is None, view.trouble)), ["points", "trouble"])
     tabs.value = 0
-    assert not view.trouble
+    assert seen == [(False, "")]
     assert _samples(page)
 
 

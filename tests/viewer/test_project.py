@@ -19,7 +19,6 @@ from viewer.project import (
     outcome,
     pixels,
     points,
-    purity,
     ranking,
     score_names,
 )
@@ -106,10 +105,6 @@ def test_classes_are_ranked_by_a_score_best_first(project):
 def test_clusters_have_their_own_separability(project):
     assert cluster_scores(project, "ring", "kmeans-3") == {0: 0.9, 1: 0.5}
     assert cluster_scores(project, "ring", "other") == {}
-
-
-def test_purity_leaves_noise_out():
-    assert purity(np.array([0, 0, 0, 1, -1]), list("aabab")) == {0: pytest.approx(2 / 3), 1: 1.0}
 
 
 @pytest.mark.parametrize(
