@@ -181,9 +181,10 @@ def _is_view(node: fx.Node, ops: Ops) -> bool:
     if node.op != "call_function":
         return False
     op = find(node.target, ops)
-    return (
-        op is not None and op.kind == "move" and name_of(node.target) not in {"clone", "repeat", "roll", "flip", "pad"}
-    )
+    return op is not None and op.kind == "move" and name_of(node.target) not in _COPIES
+
+
+_COPIES = {"clone", "repeat", "roll", "flip", "pad", "constant_pad_nd", "cat", "concat", "concatenate", "stack"}
 
 
 # --- dropout ------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils import _pytree as pytree
 
 from .errors import RelfuncError
@@ -146,6 +147,9 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         if threading.get_ident() != self._thread:
             return forward(*args, **kwargs)
+        if isinstance(m, ParametrizationList):
+            owner, _, name = self.path_of_module(m).rpartition("parametrizations.")
+            return self.create_proxy("get_attr", f"{owner}{name}", (), {})
         if _is_plain_leaf(m):
             forward = MethodType(type(m).forward, _Attributes(m, self))
         return super().call_module(m, forward, args, kwargs)
@@ -316,7 +320,7 @@ def parameter(model: nn.Module, path: str) -> torch.Tensor:
 def _line(trace: str | None) -> str:
     """Source line of the innermost frame outside torch, as ``file.py:41``."""
     frames = [line.strip() for line in (trace or "").splitlines() if line.strip().startswith("File ")]
-    own = [frame for frame in frames if "/torch/" not in frame] or frames
+    own = [frame for frame in frames if "/torch/" not in frame and "relfunc/capture.py" not in frame] or frames
     if not own:
         return ""
     _, path, rest = own[-1].split('"', 2)

@@ -52,7 +52,7 @@ OPS: Final[Ops] = {
     **_named("affine", "batch_norm scale_shift", group="batch_norm"),
     **_named("affine", "_native_batch_norm_legit_no_training _native_batch_norm_legit", group="batch_norm"),
     **_named("affine", "native_batch_norm", group="batch_norm"),
-    **_named("combination", "add iadd radd sum mean cat concat concatenate stack", "kept", group="sum"),
+    **_named("combination", "add iadd radd sum mean", "kept", group="sum"),
     **_named("combination", "sub isub rsub neg", group="sum"),
     **_named("combination", "avg_pool1d avg_pool2d avg_pool3d", "kept", group="average_pool"),
     **_named(
@@ -78,7 +78,7 @@ OPS: Final[Ops] = {
     **_named("pool", "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d amax", "kept", group="max_pool"),
     **_named("move", "view reshape flatten unflatten permute transpose swapaxes movedim t squeeze unsqueeze", "kept"),
     **_named("move", "chunk split tensor_split unbind getitem select narrow index_select expand expand_as", "kept"),
-    **_named("move", "slice split_with_sizes constant_pad_nd of_shape", "kept"),
+    **_named("move", "slice split_with_sizes constant_pad_nd of_shape cat concat concatenate stack", "kept"),
     **_named("move", "repeat roll flip pixel_shuffle pixel_unshuffle channel_shuffle view_as reshape_as", "kept"),
     **_named(
         "move", "contiguous clone alias to _to_copy float double type type_as _unsafe_view pad two_dimensional", "kept"

@@ -6,7 +6,7 @@ differentiable torch operations, so that relevance can be vmapped, compiled and 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ class Call:
 
     def __call__(self, *values: Any) -> Any:
         """Run the operation."""
-        args, kwargs = pytree.tree_map_only(Slot, lambda slot: values[slot.index], (self.args, self.kwargs))
+        args, kwargs = _filled((self.args, self.kwargs), values)
         return self.target(*args, **kwargs)
 
     def transpose(self, cotangent: Any, *values: Any) -> tuple[Any, ...]:
@@ -69,6 +69,19 @@ class Call:
             return self(*filled)
 
         return torch.func.vjp(of_data, *(values[slot] for slot in self.data))[1](cotangent)
+
+
+def _filled(structure: Any, values: tuple[Any, ...]) -> Any:
+    """Put values in the slots of nested arguments; pytree does not look into slices."""
+    if isinstance(structure, Slot):
+        return values[structure.index]
+    if isinstance(structure, tuple | list):
+        return type(structure)([_filled(item, values) for item in structure])
+    if isinstance(structure, dict):
+        return {key: _filled(item, values) for key, item in structure.items()}
+    if isinstance(structure, slice):
+        return slice(*(_filled(bound, values) for bound in (structure.start, structure.stop, structure.step)))
+    return structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +114,7 @@ class Propagate:
 
     def __call__(self, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
         """Return the relevance of each data slot."""
-        rectified = self.rectified
-        if rectified and output is not None and not _reads_rectified(self.rule):
-            output, rectified = self.call(*values), False
+        output, rectified = self.as_read(output, *values)
         if isinstance(self.rule, Rule):
             if self.call.is_combination:
                 return _read_linear(self.rule, self.call, relevance, output, rectified, *values)
@@ -111,6 +122,12 @@ class Propagate:
         if isinstance(self.rule, Elementary):
             return _ELEMENTARY[self.rule.name](self, relevance, *values, **dict(self.rule.options))
         return _custom(self.rule, self.call, relevance, output, *values)
+
+    def as_read(self, output: Any, *values: Any) -> tuple[Any, bool]:
+        """Return the output as the rule takes it, and whether that is a ReLU of it."""
+        if self.rectified and output is not None and not _reads_rectified(self.rule):
+            return self.call(*values), False
+        return output, self.rectified
 
 
 def needs_output(rule: AnyRule) -> bool:
@@ -178,7 +195,7 @@ def shares(
         if rule.is_forward(branch) and output is not None:
             z, nonnegative = output, rectified
         else:
-            z, nonnegative = _sum(t.sign * _affine(call, xt, wt, bt) for t, xt, wt, bt in parts), False
+            z, nonnegative = reduce(torch.add, (t.sign * _affine(call, xt, wt, bt) for t, xt, wt, bt in parts)), False
         share = _share(relevance, z, rule.stabilizer, nonnegative)
         if branch.gate and output is not None:
             share = torch.where(output > 0 if branch.gate > 0 else output < 0, share, 0)
@@ -283,7 +300,7 @@ def bias_of(call: Call, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _linear_transpose(share: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    return share @ weight
+    return share @ weight if weight.ndim > 1 else share.unsqueeze(-1) * weight
 
 
 def _scale_transpose(share: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -437,13 +454,6 @@ def _sum_to(a: Tensor, shape: torch.Size) -> Tensor:
     a = a.sum(tuple(range(a.ndim - len(shape)))) if a.ndim > len(shape) else a
     stretched = tuple(d for d, size in enumerate(shape) if size == 1 and a.shape[d] != 1)
     return a.sum(stretched, keepdim=True) if stretched else a
-
-
-def _sum(tensors: Any) -> Tensor:
-    total, *rest = list(tensors)
-    for tensor in rest:
-        total = total + tensor
-    return total
 
 
 def _signed_sum(total: Tensor | None, tensor: Tensor, sign: int) -> Tensor:
