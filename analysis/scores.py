@@ -123,7 +123,14 @@ def separability(
     )
 
 
-def silhouette(data: xr.Dataset, *, of: str = "spectral", n_dims: int | None = None) -> xr.Dataset:
+def silhouette(
+    data: xr.Dataset,
+    *,
+    of: str = "spectral",
+    n_dims: int | None = None,
+    most: int = 2000,
+    seed: int = 0,
+) -> xr.Dataset:
     """Score every clustering by its mean silhouette coefficient [1]_.
 
     Parameters
@@ -134,6 +141,10 @@ def silhouette(data: xr.Dataset, *, of: str = "spectral", n_dims: int | None = N
         Where distances are measured: an embedding, or "features".
     n_dims : int, optional
         Only its first so many columns; all, if not given.
+    most : int
+        Of more samples than this, so many are drawn at random, as the cost grows with their square.
+    seed : int
+        Seed of the draw.
 
     Returns
     -------
@@ -154,11 +165,14 @@ def silhouette(data: xr.Dataset, *, of: str = "spectral", n_dims: int | None = N
     x = matrix(data, of, "silhouette")[:, :n_dims]
     clusterings = _clusterings(data, "silhouette")
     values = np.full(len(clusterings), np.nan)
+    drawn = np.ones(len(x), bool)
+    if len(x) > most:
+        drawn[np.random.default_rng(seed).permutation(len(x))[most:]] = False
     for row, labels in enumerate(clusterings.values()):
-        inside = labels != NOISE
+        inside = (labels != NOISE) & drawn
         if 2 <= np.unique(labels[inside]).size < inside.sum():
             values[row] = silhouette_score(x[inside], labels[inside])
-    return _scores(clusterings, silhouette=result(SCORE, (CLUSTERING,), values, of=of, n_dims=x.shape[1]))
+    return _scores(clusterings, silhouette=result(SCORE, (CLUSTERING,), values, of=of, n_dims=x.shape[1], seed=seed))
 
 
 def size(data: xr.Dataset) -> xr.Dataset:

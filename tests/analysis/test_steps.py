@@ -196,6 +196,13 @@ def test_silhouette_leaves_noise_out() -> None:
     assert clean > 0.5
 
 
+def test_silhouette_of_a_draw_is_near_that_of_all() -> None:
+    data = points(300, role="k")
+    drawn = analysis.silhouette(data, most=100)["silhouette"].item()
+    assert drawn != analysis.silhouette(data)["silhouette"].item()
+    assert drawn == pytest.approx(analysis.silhouette(data)["silhouette"].item(), abs=0.05)
+
+
 def test_eigengap_counts_components() -> None:
     graph = analysis.neighbor_graph(points(60), n_neighbors=15).assign_coords(sample=np.arange(60))
     found = analysis.eigengap(analysis.spectral(graph, n_eigenvalues=8))
