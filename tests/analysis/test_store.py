@@ -2,11 +2,8 @@
 
 import logging
 import multiprocessing
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -197,37 +194,39 @@ def test_eight_processes_on_one_store(tmp_path: Path) -> None:
     assert Store(tmp_path).verify() == []
 
 
-WRITER = """
-import sys, numpy as np, xarray as xr
+KILLER = """
+import os, signal, sys, time
+import numpy as np, xarray as xr
 from analysis import Store
+
 store = Store(sys.argv[1])
-values = np.arange(20_000.0)
-for i in range(1_000_000):
-    key = f"{i % 256:02x}{int(sys.argv[2]):04x}{i:06x}"
-    store.put(key, xr.Dataset({"a": ("x", values + i)}))
-    print(key, flush=True)
+for writer in range(100):
+    reader, pipe = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        for i in range(1_000_000):
+            key = f"{i % 256:02x}{writer:04x}{i:06x}"
+            store.put(key, xr.Dataset({"a": ("x", np.arange(20_000.0) + i)}))
+            os.write(pipe, (key + chr(10)).encode())
+    os.close(pipe)
+    with os.fdopen(reader) as lines:
+        print("".join(lines.readline() for _ in range(1 + writer % 4)), end="")
+        time.sleep(0.0003 * writer)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        print(lines.read(), end="")
 """
 
 
 @pytest.mark.slow
 def test_killed_writers_lose_nothing_they_completed(tmp_path: Path) -> None:
     """A hundred writers are killed, each after some entries; every entry they reported is there and whole."""
+    command = [sys.executable, "-c", KILLER, str(tmp_path)]
+    root = str(Path(__file__).parents[2])
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout.split()
     store = Store(tmp_path)
-    completed: list[str] = []
-    for batch in range(10):
-        writers = [
-            subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(10 * batch + i)], stdout=subprocess.PIPE)
-            for i in range(10)
-        ]
-        for i, writer in enumerate(writers):
-            assert writer.stdout is not None
-            completed += [writer.stdout.readline().decode().strip() for _ in range(1 + i % 4)]
-            time.sleep(0.001 * i)
-            os.kill(writer.pid, signal.SIGKILL)
-            completed += [line for line in writer.stdout.read().decode().split("\n")[:-1] if line]
-            writer.stdout.close()
-            writer.wait()
-    assert len(completed) >= 100
+    assert len(completed) >= 250
     assert store.verify() == []
     for key in completed:
         entry = store.get(key)
