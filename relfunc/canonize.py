@@ -363,8 +363,9 @@ def _scale_and_shift(graph: fx.Graph, node: fx.Node, bound: dict[str, Any]) -> N
 
 def _fold_batch_norms(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
-        if node.target is scale_shift and not _from_statistics(node.args[1]):
-            _fold_into_previous(graph, node) or _fold_into_next(graph, node)
+        foldable = node.target is scale_shift and not _from_statistics(node.args[1])
+        if foldable and not _fold_into_previous(graph, node):
+            _fold_into_next(graph, node)
 
 
 def _fold_into_previous(graph: fx.Graph, norm: fx.Node) -> bool:
