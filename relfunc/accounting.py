@@ -176,6 +176,7 @@ class _Ledger(fx.Interpreter):
 
 
 def _entry(step: Propagate, sent: tuple[Any, ...], relevance: Any, output: Any, *values: Any) -> _Entry:
+    output, rectified = step.as_read(output, *values)
     passed = [part for slot, part in zip(step.call.data, sent, strict=True) if slot in step.receivers]
     entry = _Entry(step.node, str(step.rule), _total(relevance), _total(passed))
     if not isinstance(step.rule, Rule):
@@ -185,7 +186,7 @@ def _entry(step: Propagate, sent: tuple[Any, ...], relevance: Any, output: Any, 
         entry.stabilizer = _total(relevance - share * output)
         entry.bias = entry.relevance - entry.passed - entry.stabilizer
         return entry
-    for share in shares(step.rule, step.call, relevance, output, step.rectified, *values):
+    for share in shares(step.rule, step.call, relevance, output, rectified, *values):
         entry.stabilizer += _total(share.value * (step.rule.stabilizer(share.z) - share.z))
         for term, _, weight, bias in share.parts:
             if bias is not None:

@@ -96,7 +96,7 @@ def check_attributions(data: xr.Dataset, source: str = "dataset") -> xr.Dataset:
         if name not in data.coords:
             raise SchemaError(f"{source}: dimension '{name}' has no coordinate: assign identifiers or names to it")
     if not data.indexes[SAMPLE].is_unique:
-        twice = data.indexes[SAMPLE][data.indexes[SAMPLE].duplicated()][0]
+        twice = data[SAMPLE].values[data.indexes[SAMPLE].duplicated()][0].item()
         raise SchemaError(f"{source}: sample identifier {twice!r} occurs more than once: make them unique")
     label = data[LABEL]
     if label.dims == (SAMPLE,):
@@ -106,7 +106,7 @@ def check_attributions(data: xr.Dataset, source: str = "dataset") -> xr.Dataset:
         wrong = np.flatnonzero((values < 0) | (values >= classes))
         if wrong.size:
             raise SchemaError(
-                f"{source}: label {values[wrong[0]]} of sample {data[SAMPLE].values[wrong[0]]!r} names none of the "
+                f"{source}: label {values[wrong[0]]} of sample {data[SAMPLE].values[wrong[0]].item()!r} names none of the "
                 f"{classes} classes: labels are 0 … {classes - 1}"
             )
     return data

@@ -226,6 +226,26 @@ def test_convolution_of_any_shape_equals_the_dense_oracle(data):
         assert_close(relevance(module, x, R, RULES[rule][0]), oracle.relevance(RULES[rule][1], matrices, x, R))
 
 
+class OneOutput(nn.Module):
+    """A linear operation whose weight has one dimension."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, -2.0, 0.5]).double())
+
+    def forward(self, x):
+        return F.linear(x, self.weight)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if "norm" not in rule])  # a norm over another dimension
+def test_weight_of_one_dimension_equals_a_single_output(rule):
+    model, row = OneOutput(), nn.Linear(3, 1, bias=False).double()
+    row.load_state_dict({"weight": model.weight[None]})
+    rng = np.random.default_rng(2)
+    x, R = torch.tensor(rng.normal(size=(2, 5, 3))), torch.tensor(rng.normal(size=(2, 5)))
+    assert_close(relevance(model, x, R, RULES[rule][0]), relevance(row, x, R[..., None], RULES[rule][0]))
+
+
 # --- box bounds -------------------------------------------------------------------------------------
 
 
