@@ -52,17 +52,20 @@ def canonize(graph: fx.Graph, ops: Ops = OPS) -> fx.Graph:
     _bind_affine(canonical, ops)
     _fold_batch_norms(canonical)
     canonical.eliminate_dead_code()
-    canonical.lint()
-    return canonical
+    named = _copy(canonical)
+    named.lint()
+    return named
 
 
 def _copy(graph: fx.Graph) -> fx.Graph:
+    """Copy a graph; its calls are named after their functions and numbered in the order in which they run."""
     copy = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
-    output = copy.graph_copy(graph, copies)
-    copy.output(output)
-    for node, twin in copies.items():
-        twin.meta = dict(node.meta)
+    for node in graph.nodes:
+        args, kwargs = fx.map_arg((node.args, node.kwargs), copies.__getitem__)
+        name = name_of(node.target) if node.op == "call_function" else node.name
+        copies[node] = copy.create_node(node.op, node.target, args, kwargs, name, node.type)
+        copies[node].meta = dict(node.meta)
     return copy
 
 

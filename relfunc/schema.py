@@ -96,8 +96,8 @@ def check_attributions(data: xr.Dataset, source: str = "dataset") -> xr.Dataset:
         if name not in data.coords:
             raise SchemaError(f"{source}: dimension '{name}' has no coordinate: assign identifiers or names to it")
     if not data.indexes[SAMPLE].is_unique:
-        twice = data[SAMPLE].values[data.indexes[SAMPLE].duplicated()][0].item()
-        raise SchemaError(f"{source}: sample identifier {twice!r} occurs more than once: make them unique")
+        twice = data[SAMPLE].values[data.indexes[SAMPLE].duplicated()][0]
+        raise SchemaError(f"{source}: sample identifier '{twice}' occurs more than once: make them unique")
     label = data[LABEL]
     if label.dims == (SAMPLE,):
         if not np.issubdtype(label.dtype, np.integer):
@@ -106,7 +106,7 @@ def check_attributions(data: xr.Dataset, source: str = "dataset") -> xr.Dataset:
         wrong = np.flatnonzero((values < 0) | (values >= classes))
         if wrong.size:
             raise SchemaError(
-                f"{source}: label {values[wrong[0]]} of sample {data[SAMPLE].values[wrong[0]].item()!r} names none of the "
+                f"{source}: label {values[wrong[0]]} of sample '{data[SAMPLE].values[wrong[0]]}' names none of the "
                 f"{classes} classes: labels are 0 … {classes - 1}"
             )
     return data
