@@ -198,7 +198,7 @@ def shares(
             z, nonnegative = reduce(torch.add, (t.sign * _affine(call, xt, wt, bt) for t, xt, wt, bt in parts)), False
         share = _share(relevance, z, rule.stabilizer, nonnegative)
         if branch.gate and output is not None:
-            share = torch.where(output > 0 if branch.gate > 0 else output < 0, share, 0)
+            share = _gated(share, output if branch.gate > 0 else -output)
         yield Share(parts, z, share if branch.scale == 1 else branch.scale * share)
 
 
@@ -230,6 +230,11 @@ def _share(relevance: Tensor, z: Tensor, stabilizer: Stabilizer, nonnegative: bo
     if nonnegative and isinstance(stabilizer, Plain):
         return relevance / stabilizer.nonnegative(z)
     return relevance / stabilizer(z)
+
+
+def _gated(share: Tensor, z: Tensor) -> Tensor:
+    """Keep what lies where ``z`` is positive, whatever else there is; several times as fast as ``where``."""
+    return torch.ops.aten.threshold_backward(share, z, 0)
 
 
 def _input_part(part: Part, x: Tensor, rule: Rule) -> Tensor:
@@ -272,7 +277,9 @@ def _part(part: Part, a: Tensor) -> Tensor:
         return positive * a.clamp(min=0)
     if positive == 0:
         return negative * a.clamp(max=0)
-    return torch.where(a > 0, positive * a, negative * a)
+    stronger = a.clamp(min=0) if positive > negative else a.clamp(max=0)
+    base = min(positive, negative)
+    return torch.add(a if base == 1 else base * a, stronger, alpha=abs(positive - negative))
 
 
 # --- affine operations --------------------------------------------------------------------------------

@@ -53,8 +53,7 @@ class Plain:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return ``z`` kept off zero; same shape and dtype."""
-        epsilon = _representable(self.epsilon, z)
-        return torch.where(z < 0, z - epsilon, z + epsilon)
+        return _signed(torch.tensor(_representable(self.epsilon, z), dtype=z.dtype), z).add_(z)
 
     def nonnegative(self, z: Tensor) -> Tensor:
         """As calling it, where the caller knows that no ``z`` is negative."""
@@ -80,8 +79,7 @@ class Clipping:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return ``z`` kept off zero; same shape and dtype."""
-        epsilon = _representable(self.epsilon, z)
-        return torch.where(z < 0, z.clamp(max=-epsilon), z.clamp(min=epsilon))
+        return _signed(z.abs().clamp(min=_representable(self.epsilon, z)), z)
 
 
 @dataclass(frozen=True)
@@ -116,10 +114,15 @@ class NormScaled:
         scale = _representable(self.epsilon, z) * norm / math.sqrt(z.numel() / max(norm.numel(), 1))
         scale = torch.where(norm > 0, scale, 1)
         size = torch.maximum(z.abs(), scale) if self.clip else z.abs() + scale
-        return torch.where(z < 0, -size, size)
+        return _signed(size, z)
 
 
 Stabilizer: TypeAlias = Callable[[Tensor], Tensor]
+
+
+def _signed(size: Tensor, z: Tensor) -> Tensor:
+    """Give a size the sign of ``z``; adding zero makes a negative zero positive. Several times as fast as ``where``."""
+    return torch.copysign(size, z + 0.0)
 
 
 def _representable(epsilon: float, z: Tensor) -> float:
