@@ -4,9 +4,9 @@ Each function takes the relevance of an operation's output and returns that of i
 differentiable torch operations, so that relevance can be vmapped, compiled and differentiated again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import torch
@@ -61,6 +61,8 @@ class Call:
 
     def transpose(self, cotangent: Any, *values: Any) -> tuple[Any, ...]:
         """Multiply by the transposed Jacobian at ``values``; one result for each data slot."""
+        if name_of(self.target) in {"add", "iadd", "radd"} and not self.kwargs:
+            return tuple(_sum_to(cotangent, values[slot].shape) for slot in self.data)
 
         def of_data(*data: Any) -> Any:
             filled = list(values)
@@ -190,13 +192,17 @@ def shares(
     Share
     """
     weight, bias = _parameters(call, parameters)
+    batched = x.ndim == max(weight.ndim, 2)
     for branch in rule.branches:
-        parts = [(t, _input_part(t.x, x, rule), *_parameter_parts(rule, t, weight, bias)) for t in branch.terms]
+        inputs = [_input_part(t.x, x, rule, batched) for t in branch.terms]
+        parts = [(t, xt, *_parameter_parts(rule, t, weight, bias)) for t, xt in zip(branch.terms, inputs, strict=True)]
         if rule.is_forward(branch) and output is not None:
-            z, nonnegative = output, rectified
+            z, sign = output, int(rectified)
         else:
-            z, nonnegative = reduce(torch.add, (t.sign * _affine(call, xt, wt, bt) for t, xt, wt, bt in parts)), False
-        share = _share(relevance, z, rule.stabilizer, nonnegative)
+            z = _sum((t.sign, _affine(call, xt, wt, bt)) for t, xt, wt, bt in parts)
+            sign = 0 if rule.zero_params or not _reads_rectified(rule) else branch.sign
+            z = z.clamp(min=0) if sign > 0 else z.clamp(max=0) if sign < 0 else z
+        share = _share(relevance, z, rule.stabilizer, sign)
         if branch.gate and output is not None:
             share = _gated(share, output if branch.gate > 0 else -output)
         yield Share(parts, z, share if branch.scale == 1 else branch.scale * share)
@@ -205,14 +211,12 @@ def shares(
 def _read(rule: Rule, call: Call, relevance: Tensor, output: Tensor | None, rectified: bool, *values: Tensor) -> Tensor:
     """Relevance of an affine operation's input, as the rule's table says."""
     transpose = _TRANSPOSES[name_of(call.target)]
-    total = None
+    x, contributions = values[0], []
     for share in shares(rule, call, relevance, output, rectified, *values):
         for term, xt, wt, _ in share.parts:
-            contribution = transpose(share.value, values[0], wt, **call.kwargs)
-            if term.x != "one":
-                contribution = xt * contribution
-            total = _signed_sum(total, contribution, term.sign)
-    return torch.zeros_like(values[0]) if total is None else total
+            contribution = transpose(share.value, x, wt, **call.kwargs)
+            contributions.append((term.sign, contribution if term.x == "one" else contribution.mul_(xt)))
+    return _sum(contributions) if contributions else torch.zeros_like(x)
 
 
 def _read_linear(
@@ -221,14 +225,14 @@ def _read_linear(
     """Relevance of the inputs of a linear operation without parameters, in proportion to their contributions."""
     if output is None or any(not rule.is_forward(b) or b.gate for b in rule.branches):
         raise PropagateError(f"{rule} needs an operation with weights: give '{name_of(call.target)}' the rule norm()")
-    share = _share(relevance, output, rule.stabilizer, rectified)
+    share = _share(relevance, output, rule.stabilizer, int(rectified))
     grads = call.transpose(share, *values)
     return tuple(pytree.tree_map(torch.mul, values[slot], grad) for slot, grad in zip(call.data, grads, strict=True))
 
 
-def _share(relevance: Tensor, z: Tensor, stabilizer: Stabilizer, nonnegative: bool) -> Tensor:
-    if nonnegative and isinstance(stabilizer, Plain):
-        return relevance / stabilizer.nonnegative(z)
+def _share(relevance: Tensor, z: Tensor, stabilizer: Stabilizer, sign: int) -> Tensor:
+    if sign and isinstance(stabilizer, Plain):
+        return relevance / stabilizer.signed(z, sign)
     return relevance / stabilizer(z)
 
 
@@ -237,14 +241,15 @@ def _gated(share: Tensor, z: Tensor) -> Tensor:
     return torch.ops.aten.threshold_backward(share, z, 0)
 
 
-def _input_part(part: Part, x: Tensor, rule: Rule) -> Tensor:
+def _input_part(part: Part, x: Tensor, rule: Rule, batched: bool) -> Tensor:
+    shape = (1, *x.shape[1:]) if batched else x.shape  # what is the same for all samples is computed once
     if part == "one":
-        return torch.ones_like(x)
+        return torch.ones(shape, dtype=x.dtype, device=x.device)
     if part in {"low", "high"}:
         low, high = rule.bounds or (0, 0)
         bound = torch.tensor(low if part == "low" else high, dtype=x.dtype, device=x.device)
         try:
-            return bound.expand(x.shape)
+            return bound.expand(x.shape if bound.ndim == x.ndim and len(bound) > 1 else shape)
         except RuntimeError as error:
             raise PropagateError(
                 f"zbox: a bound of shape {tuple(bound.shape)} does not broadcast to an input of shape "
@@ -463,7 +468,9 @@ def _sum_to(a: Tensor, shape: torch.Size) -> Tensor:
     return a.sum(stretched, keepdim=True) if stretched else a
 
 
-def _signed_sum(total: Tensor | None, tensor: Tensor, sign: int) -> Tensor:
-    if total is None:
-        return tensor if sign > 0 else -tensor
-    return total + tensor if sign > 0 else total - tensor
+def _sum(signed: Iterable[tuple[int, Tensor]]) -> Tensor:
+    (sign, first), *rest = signed
+    total = first if sign > 0 else -first
+    for sign, tensor in rest:
+        total = torch.add(total, tensor, alpha=sign)
+    return total

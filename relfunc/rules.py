@@ -53,11 +53,11 @@ class Plain:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return ``z`` kept off zero; same shape and dtype."""
-        return _signed(torch.tensor(_representable(self.epsilon, z), dtype=z.dtype), z).add_(z)
+        return z + _signed(torch.tensor(_representable(self.epsilon, z), dtype=z.dtype), z)
 
-    def nonnegative(self, z: Tensor) -> Tensor:
-        """As calling it, where the caller knows that no ``z`` is negative."""
-        return z + _representable(self.epsilon, z)
+    def signed(self, z: Tensor, sign: int) -> Tensor:
+        """As calling it, where the caller knows that no ``z`` has the other sign."""
+        return z + sign * _representable(self.epsilon, z)
 
 
 @dataclass(frozen=True)
@@ -180,11 +180,15 @@ class Branch:
         Factor on the relevance.
     gate : {1, −1, 0}
         Keep only relevance where the operation's output is positive (1) or negative (−1); 0 keeps all.
+    sign : {1, −1, 0}
+        The sign that the denominator has wherever the branch keeps relevance, if the terms imply one, which makes
+        stabilizing it cheap; 0 if it can have either.
     """
 
     terms: tuple[Term, ...]
     scale: float = 1.0
     gate: int = 0
+    sign: int = 0
 
 
 @dataclass(frozen=True)
@@ -324,7 +328,7 @@ def zplus(*, stabilizer: float | Stabilizer = 1e-6, zero_params: str | tuple[str
     >>> print(zplus())
     zplus(stabilizer=1e-06)
     """
-    return _rule("zplus", (Branch(_RAISING),), stabilizer, zero_params, {"stabilizer": stabilizer})
+    return _rule("zplus", (Branch(_RAISING, sign=1),), stabilizer, zero_params, {"stabilizer": stabilizer})
 
 
 def alpha_beta(
@@ -365,7 +369,7 @@ def alpha_beta(
     """
     if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-9:
         raise RuleError(f"alpha={alpha} and beta={beta}: both must be 0 or more and alpha - beta must be 1")
-    branches = (Branch(_RAISING, scale=alpha), Branch(_LOWERING, scale=-beta))
+    branches = (Branch(_RAISING, scale=alpha, sign=1), Branch(_LOWERING, scale=-beta, sign=-1))
     return _rule(
         "alpha_beta", branches, stabilizer, zero_params, {"alpha": alpha, "beta": beta, "stabilizer": stabilizer}
     )
@@ -404,8 +408,8 @@ def gamma(
         raise RuleError(f"gamma is {gamma}: give a finite number of 0 or more")
     more, less = (1.0 + gamma, 1.0), (1.0, 1.0 + gamma)
     branches = (
-        Branch((Term(POSITIVE, more, more), Term(NEGATIVE, less, NONE)), gate=1),
-        Branch((Term(POSITIVE, less, less), Term(NEGATIVE, more, NONE)), gate=-1),
+        Branch((Term(POSITIVE, more, more), Term(NEGATIVE, less, NONE)), gate=1, sign=1),
+        Branch((Term(POSITIVE, less, less), Term(NEGATIVE, more, NONE)), gate=-1, sign=-1),
     )
     return _rule("gamma", branches, stabilizer, zero_params, {"gamma": gamma, "stabilizer": stabilizer})
 
@@ -478,7 +482,7 @@ def wsquare(*, stabilizer: float | Stabilizer = 1e-6, zero_params: str | tuple[s
     >>> print(wsquare())
     wsquare(stabilizer=1e-06)
     """
-    branch = Branch((Term("one", "square", "square"),))
+    branch = Branch((Term("one", "square", "square"),), sign=1)
     return _rule("wsquare", (branch,), stabilizer, zero_params, {"stabilizer": stabilizer})
 
 
@@ -504,7 +508,7 @@ def flat(*, stabilizer: float | Stabilizer = 1e-6) -> Rule:
     >>> print(flat())
     flat(stabilizer=1e-06)
     """
-    return _rule("flat", (Branch((Term("one", "one", NONE),)),), stabilizer, (), {"stabilizer": stabilizer})
+    return _rule("flat", (Branch((Term("one", "one", NONE),), sign=1),), stabilizer, (), {"stabilizer": stabilizer})
 
 
 def norm(*, stabilizer: float | Stabilizer = 1e-6) -> Rule:
