@@ -1,0 +1,1 @@
+"""Benchmarks of relfunc beside the plain input gradient and Zennit: ``python -m benchmarks``."""

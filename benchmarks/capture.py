@@ -1,0 +1,28 @@
+"""Time to capture a model, and to make a relevance function of it."""
+
+from typing import Any
+
+import relfunc as rf
+
+from .contenders import COMPOSITES, MODELS, model
+from .timing import interleave, summary
+
+BELOW = 1.0  # seconds, for the capture
+
+
+def run(quick: bool, device: str = "cpu") -> list[dict[str, Any]]:
+    return [_time(name, 3 if quick else 10, device) for name in MODELS]
+
+
+def _time(name: str, rounds: int, device: str) -> dict[str, Any]:
+    network, composite = model(name, device), COMPOSITES["epsilon_gamma_box"]()
+    candidates = {"capture": lambda: rf.capture.capture(network), "lrp": lambda: rf.lrp(network, composite)}
+    timings = interleave(candidates, rounds, device)
+    columns = summary(timings, "capture")
+    return {
+        "model": name,
+        "device": device,
+        **columns,
+        "target": f"capture < {BELOW} s",
+        "met": columns["capture cpu s"] < BELOW,
+    }
