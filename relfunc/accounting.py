@@ -15,7 +15,7 @@ from .function import Relevance, lrp
 from .ops import OPS, Ops, name_of
 from .propagate import Propagate, bias_of, shares
 from .rewrite import propagation
-from .rules import Rule
+from .tables import Rule
 
 
 def plan(

@@ -15,7 +15,7 @@ from torch import fx
 from .errors import RelfuncError
 from .facts import Facts
 from .ops import LATER, name_of
-from .rules import AnyRule, Rule
+from .tables import AnyRule, Rule
 
 
 class CompositeError(RelfuncError, ValueError):

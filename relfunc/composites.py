@@ -5,7 +5,8 @@ from typing import Any
 
 from . import rules
 from .assignment import Composite, CompositeError, CompositeWarning, Operation, Row
-from .rules import AnyRule, Rule, Stabilizer
+from .stabilizers import Stabilizer
+from .tables import AnyRule, Rule
 
 __all__ = [
     "Composite",

@@ -7,3 +7,7 @@ class RelfuncError(Exception):
 
 class SchemaError(RelfuncError, ValueError):
     """A file or dataset does not follow the contract in :mod:`relfunc.schema`."""
+
+
+class RuleError(RelfuncError, ValueError):
+    """A rule was given parameters it cannot work with."""

@@ -1,6 +1,6 @@
 """Facts that a canonical graph proves about its values, before anything runs.
 
-They simplify rules (:func:`relfunc.rules.simplify`): a term for negative inputs is dropped where no input can be
+They simplify rules (:func:`relfunc.tables.simplify`): a term for negative inputs is dropped where no input can be
 negative, a branch for negative outputs where no relevance can arrive at one. What cannot be proved is not assumed.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from torch import fx
 
 from .ops import OPS, Op, Ops, find, name_of
-from .rules import AnyRule, Elementary, Rule
+from .tables import AnyRule, Elementary, Rule
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from .errors import RelfuncError
 from .facts import Facts, facts
 from .ops import OPS, Ops
 from .rewrite import Program, rewrite
-from .rules import AnyRule
+from .tables import AnyRule
 
 
 class UnknownNodeError(RelfuncError, KeyError):

@@ -6,7 +6,6 @@ differentiable torch operations, so that relevance can be vmapped, compiled and 
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +15,9 @@ from torch.utils import _pytree as pytree
 
 from .errors import RelfuncError
 from .ops import name_of
-from .rules import ALL, NONE, AnyRule, Clipping, Elementary, Part, Plain, Rule, Stabilizer, Term
+from .stabilizers import Clipping, Plain, Stabilizer
+from .tables import ALL, NONE, AnyRule, Elementary, Part, Rule, Term
+from .transposes import TRANSPOSES, each
 
 
 class PropagateError(RelfuncError, ValueError):
@@ -52,7 +53,7 @@ class Call:
     @property
     def is_combination(self) -> bool:
         """Whether a table reads it as a linear operation without parameters."""
-        return name_of(self.target) not in _TRANSPOSES
+        return name_of(self.target) not in TRANSPOSES
 
     def __call__(self, *values: Any) -> Any:
         """Run the operation."""
@@ -210,7 +211,7 @@ def shares(
 
 def _read(rule: Rule, call: Call, relevance: Tensor, output: Tensor | None, rectified: bool, *values: Tensor) -> Tensor:
     """Relevance of an affine operation's input, as the rule's table says."""
-    transpose = _TRANSPOSES[name_of(call.target)]
+    transpose = TRANSPOSES[name_of(call.target)]
     x, contributions = values[0], []
     for share in shares(rule, call, relevance, output, rectified, *values):
         for term, xt, wt, _ in share.parts:
@@ -311,71 +312,6 @@ def bias_of(call: Call, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return bias.view(-1, *(1,) * (z.ndim - channel - 1)).expand(z.shape)
 
 
-def _linear_transpose(share: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    return share @ weight if weight.ndim > 1 else share.unsqueeze(-1) * weight
-
-
-def _scale_transpose(share: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    return share * weight.view(1, -1, *(1,) * (x.ndim - 2))
-
-
-def _convolution_transpose(transposed: bool) -> Callable[..., Tensor]:
-    def transpose(
-        share: Tensor,
-        x: Tensor,
-        weight: Tensor,
-        *,
-        stride: Any = 1,
-        padding: Any = 0,
-        output_padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> Tensor:
-        n = weight.ndim - 2
-        dilation = _each(dilation, n)
-        pads = _pads(padding, weight, dilation)
-        if pads is None:  # an even kernel padded to "same" is padded on one side more than on the other
-            call = F.conv1d if n == 1 else F.conv2d if n == 2 else F.conv3d
-            forward = partial(call, weight=weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
-            return torch.func.vjp(forward, x)[1](share)[0]
-        batched = x.ndim == n + 2
-        grad, _, _ = torch.ops.aten.convolution_backward(
-            share if batched else share[None],
-            x if batched else x[None],
-            weight,
-            None,
-            _each(stride, n),
-            pads,
-            dilation,
-            transposed,
-            _each(output_padding, n),
-            groups,
-            (True, False, False),
-        )
-        return grad if batched else grad[0]
-
-    return transpose
-
-
-def _each(value: Any, n: int) -> list[int]:
-    return [int(value)] * n if isinstance(value, int) else list(value) * (n if len(value) == 1 else 1)
-
-
-def _pads(padding: Any, weight: Tensor, dilation: list[int]) -> list[int] | None:
-    if not isinstance(padding, str):
-        return _each(padding, weight.ndim - 2)
-    totals = [0 if padding == "valid" else d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-    return None if any(t % 2 for t in totals) else [t // 2 for t in totals]
-
-
-_TRANSPOSES: dict[str, Callable[..., Tensor]] = {
-    "linear": _linear_transpose,
-    "scale_shift": _scale_transpose,
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution_transpose(False)),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _convolution_transpose(True)),
-}
-
-
 # --- rules that are no tables -------------------------------------------------------------------------
 
 
@@ -388,9 +324,9 @@ def _pass(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
 
 def _gradient(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
     name = name_of(step.call.target)
-    if name in _TRANSPOSES:
+    if name in TRANSPOSES:
         weight, _ = _parameters(step.call, values[1:])
-        return (_TRANSPOSES[name](relevance, values[0], weight, **step.call.kwargs),)
+        return (TRANSPOSES[name](relevance, values[0], weight, **step.call.kwargs),)
     return step.call.transpose(relevance, *values)
 
 
@@ -417,7 +353,7 @@ def _proportional(
     names = _ADAPTIVE_POOL if name.startswith("adaptive") else _MAX_POOL
     options = dict(zip(names, step.call.args[1:], strict=False)) | step.call.kwargs
     dilation = options.pop("dilation", 1)
-    if options.pop("return_indices", False) or any(d != 1 for d in _each(dilation, 1)):
+    if options.pop("return_indices", False) or any(d != 1 for d in each(dilation, 1)):
         raise PropagateError(f"proportional() takes a '{name}' without indices and dilation")
     if not name.startswith("adaptive"):
         options["count_include_pad"] = True

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from .facts import Facts, dead_below_zero
 from .ops import Op
 from .propagate import Call, Propagate, Slot, needs_output
-from .rules import AnyRule, Elementary, Rule, simplify
+from .tables import AnyRule, Elementary, Rule, simplify
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,278 +1,43 @@
-r"""Rules: each is a frozen table of branches and terms, read by one function in :mod:`relfunc.propagate`.
+"""Rules: functions that make the table, or name the function, by which relevance passes an operation."""
 
-For an affine operation :math:`f(x; W, b)` with output relevance :math:`R` a rule is
-
-.. math::
-
-    z_b &= \sum_t \mathrm{sign}_t\, f(x_t; W_t, b_t) \\
-    s_b &= \mathrm{scale}_b \cdot [\mathrm{gate}_b] \cdot R / \mathrm{st}(z_b) \\
-    R_x &= \sum_b \sum_t \mathrm{sign}_t\, x_t \odot J_t^T s_b
-
-over its branches :math:`b` and their terms :math:`t`. A *part* of a tensor is a pair of factors
-:math:`(p, n)`, meaning :math:`p\,a^+ + n\,a^-` with :math:`a^+ = \max(a, 0)` and :math:`a^- = \min(a, 0)`, so that
-``ALL = (1, 1)``, ``POSITIVE = (1, 0)``, ``NEGATIVE = (0, 1)``; three names stand for what is no such pair.
-"""
-
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypeAlias
+from dataclasses import replace
+from typing import Any, Final
 
 import torch
-from torch import Tensor
 
-from .errors import RelfuncError
+from .errors import RuleError
+from .stabilizers import Clipping, NormScaled, Plain, Stabilizer
+from .stabilizers import stabilizer as as_stabilizer
+from .tables import NEGATIVE, NONE, POSITIVE, AnyRule, Branch, Elementary, Rule, Term, simplify
 
-
-class RuleError(RelfuncError, ValueError):
-    """A rule was given parameters it cannot work with."""
-
-
-# --- stabilizers -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Plain:
-    r""":math:`z + \epsilon\, \mathrm{sgn}(z)` with :math:`\mathrm{sgn}(0) = 1`.
-
-    In float16 and bfloat16, :math:`\epsilon` is at least the dtype's machine epsilon: anything smaller is lost in
-    rounding beside a number of order one, and its reciprocal overflows float16.
-
-    Parameters
-    ----------
-    epsilon : float
-        In the units of ``z``.
-
-    Examples
-    --------
-    >>> Plain(0.5)(torch.tensor([-1.0, 0.0, 2.0]))
-    tensor([-1.5000,  0.5000,  2.5000])
-    """
-
-    epsilon: float = 1e-6
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """Return ``z`` kept off zero; same shape and dtype."""
-        return z + _signed(torch.tensor(_representable(self.epsilon, z), dtype=z.dtype), z)
-
-    def signed(self, z: Tensor, sign: int) -> Tensor:
-        """As calling it, where the caller knows that no ``z`` has the other sign."""
-        return z + sign * _representable(self.epsilon, z)
-
-
-@dataclass(frozen=True)
-class Clipping:
-    r""":math:`\mathrm{sgn}(z) \max(|z|, \epsilon)` with :math:`\mathrm{sgn}(0) = 1`.
-
-    Parameters
-    ----------
-    epsilon : float
-        In the units of ``z``; at least the machine epsilon in float16 and bfloat16.
-
-    Examples
-    --------
-    >>> Clipping(0.5)(torch.tensor([-1.0, 0.0, 2.0]))
-    tensor([-1.0000,  0.5000,  2.0000])
-    """
-
-    epsilon: float = 1e-6
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """Return ``z`` kept off zero; same shape and dtype."""
-        return _signed(z.abs().clamp(min=_representable(self.epsilon, z)), z)
-
-
-@dataclass(frozen=True)
-class NormScaled:
-    r""":math:`z + \mathrm{sgn}(z)\, \epsilon \sqrt{\mathrm{mean}(z^2)}`, the mean over ``dim``.
-
-    Where all values of a mean are zero, they become one.
-
-    Parameters
-    ----------
-    epsilon : float
-        Relative to the root mean square of ``z``.
-    dim : tuple of int, optional
-        Dimensions of the mean; by default all but the first.
-    clip : bool
-        Clip at the scaled epsilon as :class:`Clipping` does, instead of adding it.
-
-    Examples
-    --------
-    >>> NormScaled(0.5)(torch.tensor([[-3.0, 4.0, 0.0]])).round(decimals=3)
-    tensor([[-4.4430,  5.4430,  1.4430]])
-    """
-
-    epsilon: float = 1e-6
-    dim: tuple[int, ...] | None = None
-    clip: bool = False
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """Return ``z`` kept off zero; same shape and dtype."""
-        dim = tuple(range(1, z.ndim)) if self.dim is None else self.dim
-        norm = torch.linalg.vector_norm(z, dim=dim or None, keepdim=True)
-        scale = _representable(self.epsilon, z) * norm / math.sqrt(z.numel() / max(norm.numel(), 1))
-        scale = torch.where(norm > 0, scale, 1)
-        size = torch.maximum(z.abs(), scale) if self.clip else z.abs() + scale
-        return _signed(size, z)
-
-
-Stabilizer: TypeAlias = Callable[[Tensor], Tensor]
-
-
-def _signed(size: Tensor, z: Tensor) -> Tensor:
-    """Give a size the sign of ``z``; adding zero makes a negative zero positive. Several times as fast as ``where``."""
-    return torch.copysign(size, z + 0.0)
-
-
-def _representable(epsilon: float, z: Tensor) -> float:
-    return max(epsilon, torch.finfo(z.dtype).eps) if z.dtype.itemsize == 2 else epsilon
-
-
-def _stabilizer(value: float | Stabilizer) -> Stabilizer:
-    if isinstance(value, bool) or not (isinstance(value, int | float) or callable(value)):
-        raise RuleError(f"a stabilizer is a number or a function of z, not {value!r}")
-    if not isinstance(value, int | float):
-        return value
-    if not 0 <= value < float("inf"):
-        raise RuleError(f"the stabilizer's epsilon is {value}: give a finite number of 0 or more")
-    return Plain(float(value))
-
-
-# --- tables ----------------------------------------------------------------------------------------
-
-Part: TypeAlias = tuple[float, float] | Literal["one", "square", "low", "high"]
-
-ALL: Final[Part] = (1.0, 1.0)
-POSITIVE: Final[Part] = (1.0, 0.0)
-NEGATIVE: Final[Part] = (0.0, 1.0)
-NONE: Final[Part] = (0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class Term:
-    r"""One evaluation :math:`\mathrm{sign} \cdot f(x_t; W_t, b_t)` of the operation.
-
-    Parameters
-    ----------
-    x, weight, bias : pair of float, or str
-        The part of each that enters; ``"one"`` is a tensor of ones (for ``x``, it also drops the factor
-        :math:`x_t`), ``"square"`` the square, ``"low"`` and ``"high"`` the rule's bounds.
-    sign : int
-        1 or −1.
-    """
-
-    x: Part = ALL
-    weight: Part = ALL
-    bias: Part = ALL
-    sign: int = 1
-
-
-@dataclass(frozen=True)
-class Branch:
-    """Terms that share a denominator.
-
-    Parameters
-    ----------
-    terms : tuple of Term
-        What the denominator sums.
-    scale : float
-        Factor on the relevance.
-    gate : {1, −1, 0}
-        Keep only relevance where the operation's output is positive (1) or negative (−1); 0 keeps all.
-    sign : {1, −1, 0}
-        The sign that the denominator has wherever the branch keeps relevance, if the terms imply one, which makes
-        stabilizing it cheap; 0 if it can have either.
-    """
-
-    terms: tuple[Term, ...]
-    scale: float = 1.0
-    gate: int = 0
-    sign: int = 0
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A rule for affine operations: what :mod:`relfunc.propagate` reads.
-
-    Rules compare, hash, pickle and print. Make one with the functions of this module, or from branches of your own.
-
-    Parameters
-    ----------
-    name : str
-        What :func:`relfunc.plan` shows.
-    branches : tuple of Branch
-        The table.
-    stabilizer : callable
-        Keeps denominators off zero.
-    zero_params : tuple of str
-        ``"weight"`` or ``"bias"`` to take as zero in every term.
-    bounds : tuple, optional
-        The lowest and highest input, as nested tuples of numbers.
-    options : tuple of (str, value)
-        The arguments that made it, for printing and TOML.
-    """
-
-    name: str
-    branches: tuple[Branch, ...]
-    stabilizer: Stabilizer = field(default_factory=Plain)
-    zero_params: tuple[str, ...] = ()
-    bounds: tuple[Any, Any] | None = None
-    options: tuple[tuple[str, Any], ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.options)})"
-
-    def is_forward(self, branch: Branch) -> bool:
-        """Whether a branch is the operation itself, so that its output is the denominator."""
-        return not self.zero_params and branch.terms == (Term(),)
-
-    @property
-    def multiplies_input(self) -> bool:
-        """Whether the relevance of an input that is zero is zero."""
-        return self.bounds is None and all(isinstance(t.x, tuple) for b in self.branches for t in b.terms)
-
-
-def simplify(rule: Rule, *, nonnegative: bool, dead_below_zero: bool) -> Rule:
-    """Drop the terms and branches that contribute nothing, given what the graph proves.
-
-    Parameters
-    ----------
-    rule : Rule
-        Any table.
-    nonnegative : bool
-        No input is negative.
-    dead_below_zero : bool
-        The relevance is zero wherever the output is not positive.
-
-    Returns
-    -------
-    Rule
-        A table with the same relevances.
-
-    Examples
-    --------
-    >>> len(gamma().branches), [len(b.terms) for b in gamma().branches]
-    (2, [2, 2])
-    >>> simple = simplify(gamma(), nonnegative=True, dead_below_zero=True)
-    >>> len(simple.branches), [len(b.terms) for b in simple.branches]
-    (1, [1])
-    """
-    branches = rule.branches
-    if dead_below_zero:
-        branches = tuple(replace(b, gate=0) for b in branches if b.gate >= 0)
-    if nonnegative:
-        branches = tuple(replace(b, terms=_without_negative_input(b.terms)) for b in branches)
-    return replace(rule, branches=tuple(b for b in branches if b.terms and b.scale))
-
-
-def _without_negative_input(terms: tuple[Term, ...]) -> tuple[Term, ...]:
-    return tuple(
-        replace(t, x=(t.x[0], t.x[0])) if isinstance(t.x, tuple) else t
-        for t in terms
-        if not (isinstance(t.x, tuple) and t.x[0] == 0 and t.bias == NONE)
-    )
-
+__all__ = [
+    "AnyRule",
+    "Branch",
+    "Clipping",
+    "Elementary",
+    "NormScaled",
+    "Plain",
+    "Rule",
+    "RuleError",
+    "Stabilizer",
+    "Term",
+    "alpha_beta",
+    "beta_smooth",
+    "deconvnet",
+    "epsilon",
+    "flat",
+    "gamma",
+    "gradient",
+    "guided_backprop",
+    "norm",
+    "pass_",
+    "proportional",
+    "signal",
+    "simplify",
+    "wsquare",
+    "zbox",
+    "zplus",
+]
 
 # --- rules for affine operations -------------------------------------------------------------------
 
@@ -535,26 +300,7 @@ _RAISING: Final = (Term(POSITIVE, POSITIVE, POSITIVE), Term(NEGATIVE, NEGATIVE, 
 _LOWERING: Final = (Term(POSITIVE, NEGATIVE, NEGATIVE), Term(NEGATIVE, POSITIVE, NONE))
 
 
-# --- rules for other operations --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Elementary:
-    """A rule that is no table: the name of a function in :mod:`relfunc.propagate` and its options.
-
-    Parameters
-    ----------
-    name : str
-        Which function.
-    options : tuple of (str, value)
-        Its keyword arguments.
-    """
-
-    name: str
-    options: tuple[tuple[str, Any], ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.options)})"
+# --- rules for other operations ----------------------------------------------------------------------
 
 
 def pass_() -> Elementary:
@@ -670,7 +416,7 @@ def proportional(*, stabilizer: float | Stabilizer = 1e-6) -> Elementary:
     >>> print(proportional())
     proportional(stabilizer=Plain(epsilon=1e-06))
     """
-    return Elementary("proportional", (("stabilizer", _stabilizer(stabilizer)),))
+    return Elementary("proportional", (("stabilizer", as_stabilizer(stabilizer)),))
 
 
 def signal() -> Elementary:
@@ -695,9 +441,6 @@ def signal() -> Elementary:
     return Elementary("signal")
 
 
-AnyRule: TypeAlias = Rule | Elementary | Callable[..., Any]
-
-
 def _rule(
     name: str,
     branches: tuple[Branch, ...],
@@ -711,7 +454,7 @@ def _rule(
         raise RuleError(f"zero_params names {unknown[0]!r}: a rule knows 'weight' and 'bias'")
     if zero:
         options["zero_params"] = zero
-    return Rule(name, branches, _stabilizer(stabilizer), zero, options=tuple(options.items()))
+    return Rule(name, branches, as_stabilizer(stabilizer), zero, options=tuple(options.items()))
 
 
 def _numbers(value: Any) -> Any:

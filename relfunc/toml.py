@@ -8,7 +8,8 @@ from typing import Any
 
 from . import rules
 from .assignment import Composite, CompositeError, Row
-from .rules import Clipping, Elementary, NormScaled, Plain, Rule
+from .stabilizers import Clipping, NormScaled, Plain
+from .tables import Elementary, Rule
 
 _STABILIZERS = {kind.__name__: kind for kind in (Plain, Clipping, NormScaled)}
 
