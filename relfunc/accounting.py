@@ -13,7 +13,7 @@ from .attribution import Target, seed
 from .facts import dead_below_zero
 from .function import Relevance, lrp
 from .ops import OPS, Ops, name_of
-from .propagate import Propagate, bias_of, shares
+from .propagate import Propagate, bias_of, evaluate, share_of
 from .rewrite import propagation
 from .tables import Rule
 
@@ -186,11 +186,13 @@ def _entry(step: Propagate, sent: tuple[Any, ...], relevance: Any, output: Any, 
         entry.stabilizer = _total(relevance - share * output)
         entry.bias = entry.relevance - entry.passed - entry.stabilizer
         return entry
-    for share in shares(step.rule, step.call, relevance, output, rectified, *values):
-        entry.stabilizer += _total(share.value * (step.rule.stabilizer(share.z) - share.z))
-        for term, _, weight, bias in share.parts:
+    for branch in step.rule.branches:
+        done = evaluate(step.rule, branch, step.call, output, rectified, *values)
+        share = share_of(step.rule, branch, relevance, done.z, done.sign, output)
+        entry.stabilizer += _total(share * (step.rule.stabilizer(done.z) - done.z))
+        for term, _, weight, bias in done.parts:
             if bias is not None:
-                entry.bias += term.sign * _total(share.value * bias_of(step.call, share.z, weight, bias))
+                entry.bias += term.sign * _total(share * bias_of(step.call, done.z, weight, bias))
     return entry
 
 

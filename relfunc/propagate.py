@@ -4,7 +4,7 @@ Each function takes the relevance of an operation's output and returns that of i
 differentiable torch operations, so that relevance can be vmapped, compiled and differentiated again.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,78 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from .calls import Call, Slot, sum_to
 from .errors import RelfuncError
 from .ops import name_of
 from .stabilizers import Clipping, Plain, Stabilizer
-from .tables import ALL, NONE, AnyRule, Elementary, Part, Rule, Term
+from .tables import ALL, NONE, AnyRule, Branch, Elementary, Part, Rule, Term
 from .transposes import TRANSPOSES, each
 
 
 class PropagateError(RelfuncError, ValueError):
     """A rule does not fit the tensors it met."""
-
-
-@dataclass(frozen=True)
-class Slot:
-    """The place of a tensor (or size) in the arguments of a call."""
-
-    index: int
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One operation of the graph: a function and its arguments, with slots for the values that vary.
-
-    Parameters
-    ----------
-    target : callable
-        The function.
-    args, kwargs : tuple, dict
-        Its arguments, with a :class:`Slot` for every value of the graph.
-    data : tuple of int
-        Slots that carry relevance.
-    """
-
-    target: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    data: tuple[int, ...]
-
-    @property
-    def is_combination(self) -> bool:
-        """Whether a table reads it as a linear operation without parameters."""
-        return name_of(self.target) not in TRANSPOSES
-
-    def __call__(self, *values: Any) -> Any:
-        """Run the operation."""
-        args, kwargs = _filled((self.args, self.kwargs), values)
-        return self.target(*args, **kwargs)
-
-    def transpose(self, cotangent: Any, *values: Any) -> tuple[Any, ...]:
-        """Multiply by the transposed Jacobian at ``values``; one result for each data slot."""
-        if name_of(self.target) in {"add", "iadd", "radd"} and not self.kwargs:
-            return tuple(_sum_to(cotangent, values[slot].shape) for slot in self.data)
-
-        def of_data(*data: Any) -> Any:
-            filled = list(values)
-            for slot, value in zip(self.data, data, strict=True):
-                filled[slot] = value
-            return self(*filled)
-
-        return torch.func.vjp(of_data, *(values[slot] for slot in self.data))[1](cotangent)
-
-
-def _filled(structure: Any, values: tuple[Any, ...]) -> Any:
-    """Put values in the slots of nested arguments; pytree does not look into slices."""
-    if isinstance(structure, Slot):
-        return values[structure.index]
-    if isinstance(structure, tuple | list):
-        return type(structure)([_filled(item, values) for item in structure])
-    if isinstance(structure, dict):
-        return {key: _filled(item, values) for key, item in structure.items()}
-    if isinstance(structure, slice):
-        return slice(*(_filled(bound, values) for bound in (structure.start, structure.stop, structure.step)))
-    return structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,72 +90,129 @@ def _reads_rectified(rule: AnyRule) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
-    """One branch of a table at work.
+class Evaluated:
+    """The terms of a branch, evaluated.
 
     Parameters
     ----------
     parts : list of (Term, Tensor, Tensor, Tensor or None)
         Each term with its input, weight and bias.
     z : Tensor
-        The sum of the terms.
-    value : Tensor
-        The relevance of the branch over the stabilized ``z``.
+        The sum of the terms: the branch's denominator, not yet stabilized.
+    sign : {1, −1, 0}
+        The sign that no ``z`` has the opposite of; 0 if unknown.
     """
 
     parts: list[tuple[Term, Tensor, Tensor, Tensor | None]]
     z: Tensor
-    value: Tensor
+    sign: int
 
 
-def shares(
-    rule: Rule, call: Call, relevance: Tensor, output: Tensor | None, rectified: bool, x: Tensor, *parameters: Tensor
-) -> Iterator[Share]:
-    """Evaluate each branch of a rule for an affine operation.
+def evaluate(
+    rule: Rule, branch: Branch, call: Call, output: Tensor | None, rectified: bool, x: Tensor, *parameters: Tensor
+) -> Evaluated:
+    """Evaluate the terms of a branch for an affine operation.
 
     Parameters
     ----------
-    rule : Rule
-        The table.
+    rule, branch : Rule, Branch
+        The table and its branch.
     call : Call
         The operation.
-    relevance, output : Tensor
-        Relevance of the operation's output, and the output (None if no branch needs it).
+    output : Tensor or None
+        Its output; None if no branch needs it.
     rectified : bool
         Whether ``output`` is a ReLU of it.
     x, *parameters : Tensor
         The operation's input, weight and bias.
 
-    Yields
-    ------
-    Share
+    Returns
+    -------
+    Evaluated
     """
     weight, bias = _parameters(call, parameters)
     batched = x.ndim == max(weight.ndim, 2)
-    for branch in rule.branches:
-        inputs = [_input_part(t.x, x, rule, batched) for t in branch.terms]
-        parts = [(t, xt, *_parameter_parts(rule, t, weight, bias)) for t, xt in zip(branch.terms, inputs, strict=True)]
-        if rule.is_forward(branch) and output is not None:
-            z, sign = output, int(rectified)
-        else:
-            z = _sum((t.sign, _affine(call, xt, wt, bt)) for t, xt, wt, bt in parts)
-            sign = 0 if rule.zero_params or not _reads_rectified(rule) else branch.sign
-            z = z.clamp(min=0) if sign > 0 else z.clamp(max=0) if sign < 0 else z
-        share = _share(relevance, z, rule.stabilizer, sign)
-        if branch.gate and output is not None:
-            share = _gated(share, output if branch.gate > 0 else -output)
-        yield Share(parts, z, share if branch.scale == 1 else branch.scale * share)
+    inputs = [_input_part(t.x, x, rule, batched) for t in branch.terms]
+    parts = [(t, xt, *_parameter_parts(rule, t, weight, bias)) for t, xt in zip(branch.terms, inputs, strict=True)]
+    if rule.is_forward(branch) and output is not None:
+        return Evaluated(parts, output, int(rectified))
+    z = _sum((t.sign, _affine(call, xt, wt, bt)) for t, xt, wt, bt in parts)
+    sign = 0 if rule.zero_params or not _reads_rectified(rule) else branch.sign
+    return Evaluated(parts, z.clamp(min=0) if sign > 0 else z.clamp(max=0) if sign < 0 else z, sign)
+
+
+def share_of(rule: Rule, branch: Branch, relevance: Tensor, z: Tensor, sign: int, output: Tensor | None) -> Tensor:
+    """Return the relevance of a branch over its stabilized denominator.
+
+    Parameters
+    ----------
+    rule, branch : Rule, Branch
+        The table and its branch.
+    relevance : Tensor
+        Of the operation's output.
+    z, sign : Tensor, int
+        As :class:`Evaluated` has them.
+    output : Tensor or None
+        The operation's output, for a gated branch.
+
+    Returns
+    -------
+    Tensor
+    """
+    share = _share(relevance, z, rule.stabilizer, sign)
+    if branch.gate and output is not None:
+        share = _gated(share, output if branch.gate > 0 else -output)
+    return share if branch.scale == 1 else branch.scale * share
 
 
 def _read(rule: Rule, call: Call, relevance: Tensor, output: Tensor | None, rectified: bool, *values: Tensor) -> Tensor:
     """Relevance of an affine operation's input, as the rule's table says."""
     transpose = TRANSPOSES[name_of(call.target)]
     x, contributions = values[0], []
-    for share in shares(rule, call, relevance, output, rectified, *values):
-        for term, xt, wt, _ in share.parts:
-            contribution = transpose(share.value, x, wt, **call.kwargs)
+    if output is not None and (strength := _mirrored(rule)):
+        return _read_mirrored(rule, strength, call, relevance, output, *values)
+    for branch in rule.branches:
+        done = evaluate(rule, branch, call, output, rectified, *values)
+        parts, share = done.parts, share_of(rule, branch, relevance, done.z, done.sign, output)
+        del done  # a denominator is as large as the output, and not needed any more
+        for term, xt, wt, _ in parts:
+            contribution = transpose(share, x, wt, **call.kwargs)
             contributions.append((term.sign, contribution if term.x == "one" else contribution.mul_(xt)))
     return _sum(contributions) if contributions else torch.zeros_like(x)
+
+
+def _mirrored(rule: Rule) -> tuple[float, float] | None:
+    """Factors of W and |W|, if the rule is one branch for positive outputs and its mirror image for negative ones."""
+    match [(branch.gate, branch.scale, branch.terms) for branch in rule.branches]:
+        case [(1, 1.0, (Term(x=(1.0, 1.0), sign=1) as up,)), (-1, 1.0, (Term(x=(1.0, 1.0), sign=1) as down,))]:
+            p, n = up.weight if isinstance(up.weight, tuple) else (0.0, 0.0)
+            same = up.weight == up.bias and down.weight == down.bias == (n, p)
+            return (
+                ((p + n) / 2, (p - n) / 2)
+                if same and p > n and not rule.zero_params and _reads_rectified(rule)
+                else None
+            )
+    return None
+
+
+def _read_mirrored(
+    rule: Rule, strength: tuple[float, float], call: Call, relevance: Tensor, z: Tensor, x: Tensor, *parameters: Tensor
+) -> Tensor:
+    r"""Read two mirrored branches with one modified forward instead of two.
+
+    With :math:`a = f(x; |W|, |b|)` the part :math:`(p, n)` of the weights is
+    :math:`\frac{p + n}{2} W + \frac{p - n}{2} |W|`, so that both denominators are
+    :math:`\mathrm{sgn}(z) (\frac{p + n}{2} |z| + \frac{p - n}{2} a)`.
+    """
+    weight, bias = _parameters(call, parameters)
+    even, odd = strength
+    a = _affine(call, x, weight.abs(), None if bias is None else bias.abs())
+    denominator = torch.add(odd * a, z.abs(), alpha=even)
+    sign = z.sign()
+    share = sign * _share(relevance, denominator, rule.stabilizer, 1)
+    transpose = TRANSPOSES[name_of(call.target)]
+    total = even * transpose(share, x, weight, **call.kwargs)
+    return x * torch.add(total, transpose(sign * share, x, weight.abs(), **call.kwargs), alpha=odd)
 
 
 def _read_linear(
@@ -319,7 +314,7 @@ def _pass(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
     slot, *others = step.call.data
     if others:
         raise PropagateError(f"pass() is for operations of one tensor, not '{name_of(step.call.target)}'")
-    return (_sum_to(relevance, values[slot].shape),)
+    return (sum_to(relevance, values[slot].shape),)
 
 
 def _gradient(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
@@ -370,7 +365,7 @@ def _signal(step: Propagate, relevance: Tensor, *values: Any) -> tuple[Any, ...]
     part = relevance / len(step.receivers)
     shares = []
     for slot in step.call.data:
-        summed = _sum_to(part, values[slot].shape) if slot in step.receivers else torch.zeros_like(values[slot])
+        summed = sum_to(part, values[slot].shape) if slot in step.receivers else torch.zeros_like(values[slot])
         shares.append(summed)
     return tuple(shares)
 
@@ -395,13 +390,6 @@ _ELEMENTARY: dict[str, Callable[..., tuple[Any, ...]]] = {
     "proportional": _proportional,
     "signal": _signal,
 }
-
-
-def _sum_to(a: Tensor, shape: torch.Size) -> Tensor:
-    """Undo broadcasting by summing."""
-    a = a.sum(tuple(range(a.ndim - len(shape)))) if a.ndim > len(shape) else a
-    stretched = tuple(d for d, size in enumerate(shape) if size == 1 and a.shape[d] != 1)
-    return a.sum(stretched, keepdim=True) if stretched else a
 
 
 def _sum(signed: Iterable[tuple[int, Tensor]]) -> Tensor:

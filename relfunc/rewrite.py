@@ -15,9 +15,10 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
+from .calls import Call, Slot
 from .facts import Facts, dead_below_zero
 from .ops import Op
-from .propagate import Call, Propagate, Slot, needs_output
+from .propagate import Propagate, needs_output
 from .tables import AnyRule, Elementary, Rule, simplify
 
 
@@ -38,7 +39,7 @@ class Program:
     nodes : tuple of str
         The nodes whose relevance is returned: the inputs first.
     returned : Any
-        What the model returns, with a :class:`relfunc.propagate.Slot` for each tensor.
+        What the model returns, with a :class:`relfunc.calls.Slot` for each tensor.
     """
 
     forward: fx.GraphModule

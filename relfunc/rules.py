@@ -8,9 +8,13 @@ import torch
 from .errors import RuleError
 from .stabilizers import Clipping, NormScaled, Plain, Stabilizer
 from .stabilizers import stabilizer as as_stabilizer
-from .tables import NEGATIVE, NONE, POSITIVE, AnyRule, Branch, Elementary, Rule, Term, simplify
+from .tables import ALL, NEGATIVE, NONE, POSITIVE, AnyRule, Branch, Elementary, Rule, Term, simplify
 
 __all__ = [
+    "ALL",
+    "NEGATIVE",
+    "NONE",
+    "POSITIVE",
     "AnyRule",
     "Branch",
     "Clipping",
