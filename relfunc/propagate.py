@@ -207,12 +207,12 @@ def _read_mirrored(
     weight, bias = _parameters(call, parameters)
     even, odd = strength
     a = _affine(call, x, weight.abs(), None if bias is None else bias.abs())
-    denominator = torch.add(odd * a, z.abs(), alpha=even)
+    denominator = a.mul_(odd).add_(z.abs(), alpha=even)
     sign = z.sign()
-    share = sign * _share(relevance, denominator, rule.stabilizer, 1)
+    share = _share(relevance, denominator, rule.stabilizer, 1) * sign
     transpose = TRANSPOSES[name_of(call.target)]
-    total = even * transpose(share, x, weight, **call.kwargs)
-    return x * torch.add(total, transpose(sign * share, x, weight.abs(), **call.kwargs), alpha=odd)
+    total = transpose(share, x, weight, **call.kwargs).mul_(even)
+    return total.add_(transpose(share * sign, x, weight.abs(), **call.kwargs), alpha=odd).mul_(x)
 
 
 def _read_linear(
