@@ -84,6 +84,7 @@ def _unpack(graph: fx.Graph) -> None:
         readers = list(node.users)
         if all(reader.target is operator.getitem and reader.args[1] == 0 for reader in readers):
             node.target = _WITH_EXTRAS[name_of(node.target)] or node.target
+            node.kwargs = {key: value for key, value in node.kwargs.items() if key != "return_indices"}
             for reader in readers:
                 reader.replace_all_uses_with(node)
                 graph.erase_node(reader)

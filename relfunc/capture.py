@@ -9,6 +9,7 @@ import operator
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -154,10 +155,37 @@ class _Tracer(fx.Tracer):
             forward = MethodType(type(m).forward, _Attributes(m, self))
         return super().call_module(m, forward, args, kwargs)
 
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, torch.Tensor) and not self._has_path(a):
+            return self.create_node("call_function", Constant(a), (), {})
+        return super().create_arg(a)
+
+    def _has_path(self, tensor: torch.Tensor) -> bool:
+        held = (*self.root.parameters(), *self.root.buffers(), *self.tensor_attrs)
+        return any(tensor is other for other in held)
+
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if threading.get_ident() != self._thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A tensor that the forward makes itself, as a function without arguments: FX would write it to the model.
+
+    Parameters
+    ----------
+    value : Tensor
+        The tensor.
+    """
+
+    value: torch.Tensor
+    __name__ = "constant"
+
+    def __call__(self) -> torch.Tensor:
+        """Return the tensor."""
+        return self.value
 
 
 class _Proxy(fx.Proxy):

@@ -195,3 +195,15 @@ def test_matrix_products_with_a_weight_are_linear_layers(function):
     assert "linear" in operations(model)
     x = normal(2, 5)
     torch.testing.assert_close(relevance(model, x)[0], model(x).detach(), rtol=1e-12, atol=1e-14)
+
+
+def test_max_pooling_with_indices_that_nobody_reads_is_max_pooling():
+    class Indexed(nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.max_pool2d(x, 2, return_indices=True)[0].flatten(1)
+
+    x = torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    plain = nn.Sequential(nn.MaxPool2d(2), nn.Flatten()).eval()
+    composite = rf.composites.by_type({"max_pool|move": rf.rules.gradient()})
+    found, expected = (rf.gradient(rf.lrp(m, composite))(x, 1) for m in (Indexed().eval(), plain))
+    assert all(map(torch.equal, found, expected))

@@ -88,3 +88,22 @@ def test_state_dict_and_parameters_are_the_models():
     f = rf.lrp(model, rf.composites.epsilon_plus_flat())
     assert list(f.state_dict()) == list(model.state_dict())
     assert [id(p) for p in f.parameters()] == [id(p) for p in model.parameters()]
+
+
+class WithConstant(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.linear(x * torch.tensor([1.0, 2.0, 3.0]))
+
+
+def test_a_constant_made_in_the_forward_is_not_written_to_the_model():
+    model = WithConstant().eval()
+    before = state(model)
+    x = torch.rand(2, 3)
+    y, relevance = rf.gradient(rf.lrp(model, rf.composites.epsilon_plus(epsilon=1e-12)))(x, 1)
+    assert_same(before, state(model))
+    torch.testing.assert_close(y, model(x).detach())
+    torch.testing.assert_close(relevance, x * torch.tensor([1.0, 2.0, 3.0]) * model.linear.weight[1] / y[:, 1:])
