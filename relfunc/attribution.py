@@ -102,11 +102,7 @@ def gradient(f: Callable[..., Any], *, create_graph: bool = False) -> Explain:
     """
 
     def explain(x: Tensor | tuple[Tensor, ...], target: Target = None) -> tuple[Any, Any]:
-        xs = x if isinstance(x, tuple) else (x,)
-        transformed = _is_transformed()
-        if not transformed:
-            for value in xs:
-                _check_input(value, f)
+        xs, transformed = _checked(x, f)
         tracked = create_graph or transformed
         if isinstance(f, Relevance):
             with torch.set_grad_enabled(tracked and torch.is_grad_enabled()):
@@ -122,7 +118,7 @@ def gradient(f: Callable[..., Any], *, create_graph: bool = False) -> Explain:
 
 
 def per_class(f: Callable[..., Any], *, chunk_size: int | None = None) -> Callable[[Any], tuple[Tensor, Any]]:
-    """Attribute every class at once: one forward, and one backward batched over the classes.
+    """Attribute every class at once: one backward batched over the classes, and a forward more to count them.
 
     Parameters
     ----------
@@ -150,8 +146,7 @@ def per_class(f: Callable[..., Any], *, chunk_size: int | None = None) -> Callab
     """
 
     def explain(x: Tensor) -> tuple[Tensor, Tensor]:
-        if not _is_transformed():
-            _check_input(x, f)
+        _checked((x,), f)
         with torch.no_grad():
             output = f(x)
         if not isinstance(output, Tensor) or output.ndim != 2:
@@ -202,11 +197,7 @@ def relevance_at(f: Relevance, nodes: Sequence[str]) -> Callable[..., tuple[Any,
     program = f.program_at(names)
 
     def explain(x: Tensor | tuple[Tensor, ...], target: Target = None) -> tuple[Any, dict[str, Tensor]]:
-        xs = x if isinstance(x, tuple) else (x,)
-        tracked = _is_transformed()
-        if not tracked:
-            for value in xs:
-                _check_input(value, f)
+        xs, tracked = _checked(x, f)
         with torch.set_grad_enabled(tracked and torch.is_grad_enabled()):
             output, relevances = program.run(*f.inputs(*xs), *f.parameter_values(), seed(target))
         return output, dict(zip(nodes, relevances[len(xs) :], strict=True))
@@ -231,6 +222,16 @@ def _autograd(
 def _is_transformed() -> bool:
     """Whether a transform of torch.func or torch.compile is at work, so that values cannot be looked at."""
     return torch.compiler.is_compiling() or bool(retrieve_all_functorch_interpreters())
+
+
+def _checked(x: Any, f: Callable[..., Any]) -> tuple[tuple[Any, ...], bool]:
+    """Return the inputs, checked unless a transform hides their values, and whether one does."""
+    xs = x if isinstance(x, tuple) else (x,)
+    transformed = _is_transformed()
+    if not transformed:
+        for value in xs:
+            _check_input(value, f)
+    return xs, transformed
 
 
 def _check_input(x: Any, f: Callable[..., Any]) -> None:

@@ -105,7 +105,6 @@ class Relevance(nn.Module):
         super().__init__()
         self.__dict__.update(_parameters=model._parameters, _buffers=model._buffers, _modules=model._modules)
         self.__dict__["training"] = False
-        self.__dict__["_model"] = model
         self.graph, self.known, self.rules = graph, known, rules
         self.signature = inspect.signature(model.forward)
         self.program = rewrite(graph, known, rules)

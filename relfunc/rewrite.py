@@ -17,7 +17,6 @@ from torch.utils import _pytree as pytree
 
 from .calls import Call, Slot
 from .facts import Facts, dead_below_zero
-from .ops import Op
 from .propagate import Propagate, needs_output
 from .tables import AnyRule, Elementary, Rule, simplify
 
@@ -214,9 +213,3 @@ def _map_nodes(function: Callable[[fx.Node], Any], structure: Any) -> Any:
     if isinstance(structure, slice):
         return slice(*(_map_nodes(function, item) for item in (structure.start, structure.stop, structure.step)))
     return structure
-
-
-def first_affine(graph: fx.Graph, known: Facts) -> fx.Node | None:
-    """Return the affine operation that runs first on data; None if there is none."""
-    kinds: Mapping[fx.Node, Op] = known.ops
-    return next((n for n in graph.nodes if n in kinds and kinds[n].type in {"linear", "convolution"}), None)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +107,7 @@ def open_attributions(path: str | Path) -> xr.Dataset:
     SchemaError
         If it is truncated, not netCDF-4, or breaks the contract.
     """
-    path = _file(path, "attributions.nc")
-    with _named(path):
-        data = xr.open_dataset(path, engine="netcdf4")
-    with _closed_on_error(data):
-        return check_attributions(data, str(path))
+    return _opened(path, "attributions.nc", xr.open_dataset, check_attributions)
 
 
 def open_analysis(path: str | Path) -> xr.DataTree:
@@ -134,11 +130,15 @@ def open_analysis(path: str | Path) -> xr.DataTree:
     SchemaError
         If it is truncated, not netCDF-4, or breaks the contract.
     """
-    path = _file(path, "analysis.nc")
+    return _opened(path, "analysis.nc", xr.open_datatree, check_analysis)
+
+
+def _opened(path: str | Path, name: str, reader: Callable[..., Any], check: Callable[[Any, str], Any]) -> Any:
+    path = _file(path, name)
     with _named(path):
-        tree = xr.open_datatree(path, engine="netcdf4")
-    with _closed_on_error(tree):
-        return check_analysis(tree, str(path))
+        data = reader(path, engine="netcdf4")
+    with _closed_on_error(data):
+        return check(data, str(path))
 
 
 def _file(path: str | Path, name: str) -> Path:
