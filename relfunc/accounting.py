@@ -1,6 +1,6 @@
 """Accounts of relevance: which rule each operation has (:func:`plan`), and where relevance went (:func:`audit`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -82,7 +82,7 @@ _PLAN_COLUMNS = ["node", "module", "operation", "type", "rule", "forwards", "lin
 def _forwards(step: Propagate) -> int:
     if not isinstance(step.rule, Rule) or step.call.is_combination:
         return 0
-    return sum(len(b.terms) for b in step.rule.branches if not step.rule.is_forward(b))
+    return sum(not step.rule.is_forward(term) for branch in step.rule.branches for term in branch.terms)
 
 
 def audit(
@@ -167,6 +167,8 @@ class _Ledger(fx.Interpreter):
         self.seeded = 0.0
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(target, Propagate):
+            target = replace(target, owned=False)
         result = super().call_function(target, args, kwargs)
         if isinstance(target, Propagate):
             self.entries.append(_entry(target, result, *args))
@@ -188,7 +190,7 @@ def _entry(step: Propagate, sent: tuple[Any, ...], relevance: Any, output: Any, 
         return entry
     for branch in step.rule.branches:
         done = evaluate(step.rule, branch, step.call, output, rectified, *values)
-        share = share_of(step.rule, branch, relevance, done.z, done.sign, output)
+        share = share_of(step.rule, branch, relevance, done, output)
         entry.stabilizer += _total(share * (step.rule.stabilizer(done.z) - done.z))
         for term, _, weight, bias in done.parts:
             if bias is not None:

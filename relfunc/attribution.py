@@ -5,11 +5,11 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 from torch.utils import _pytree as pytree
 
 from .errors import RelfuncError
 from .function import Relevance
+from .memory import is_transformed
 
 Target: TypeAlias = int | Tensor | Callable[[Any], Any] | None
 Explain: TypeAlias = Callable[..., tuple[Any, Any]]
@@ -219,15 +219,10 @@ def _autograd(
     return output, attributions
 
 
-def _is_transformed() -> bool:
-    """Whether a transform of torch.func or torch.compile is at work, so that values cannot be looked at."""
-    return torch.compiler.is_compiling() or bool(retrieve_all_functorch_interpreters())
-
-
 def _checked(x: Any, f: Callable[..., Any]) -> tuple[tuple[Any, ...], bool]:
     """Return the inputs, checked unless a transform hides their values, and whether one does."""
     xs = x if isinstance(x, tuple) else (x,)
-    transformed = _is_transformed()
+    transformed = is_transformed()
     if not transformed:
         for value in xs:
             _check_input(value, f)
@@ -261,7 +256,7 @@ def _one_hot(target: int | Tensor, output: Tensor) -> Tensor:
             f"{_described(target)} fits no output of shape {tuple(output.shape)}: give an int, one class index for "
             f"each of the {samples} samples, or a floating-point tensor of the output's shape"
         )
-    if not _is_transformed() and bool(((index < 0) | (index >= classes)).any()):
+    if not is_transformed() and bool(((index < 0) | (index >= classes)).any()):
         raise TargetError(f"{_described(target)} is out of range: the model has classes 0 … {classes - 1}")
     hot = torch.arange(classes, device=output.device) == index.unsqueeze(-1)
     return hot.to(output.dtype).expand(output.shape)
@@ -270,6 +265,6 @@ def _one_hot(target: int | Tensor, output: Tensor) -> Tensor:
 def _described(target: int | Tensor) -> str:
     if isinstance(target, int):
         return f"target {target}"
-    if target.numel() <= 16 and not _is_transformed():
+    if target.numel() <= 16 and not is_transformed():
         return f"target {target.tolist()}"
     return f"a target of shape {tuple(target.shape)} and {target.dtype}"

@@ -5,7 +5,7 @@ differentiable torch operations, so that relevance can be vmapped, compiled and 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,10 +15,10 @@ from torch.utils import _pytree as pytree
 
 from .calls import Call, Slot, sum_to
 from .errors import RelfuncError
-from .ops import name_of
+from .memory import one_sided, over, plus_product, times
 from .stabilizers import Clipping, Plain, Stabilizer
 from .tables import ALL, NONE, AnyRule, Branch, Elementary, Part, Rule, Term
-from .transposes import TRANSPOSES, each
+from .transposes import TRANSPOSES, each, each_transposed
 
 
 class PropagateError(RelfuncError, ValueError):
@@ -41,6 +41,8 @@ class Propagate:
         Whether ``output`` is a ReLU of the output, equal wherever relevance is not zero.
     node : str
         The operation's name in the forward graph.
+    owned : bool
+        Whether nobody else reads ``relevance``, so that it may be overwritten.
     """
 
     rule: AnyRule
@@ -48,18 +50,19 @@ class Propagate:
     receivers: tuple[int, ...]
     rectified: bool
     node: str = ""
+    owned: bool = False
 
     @property
     def __name__(self) -> str:
-        return f"{getattr(self.rule, 'name', getattr(self.rule, '__name__', 'custom'))}_{name_of(self.call.target)}"
+        return f"{getattr(self.rule, 'name', getattr(self.rule, '__name__', 'custom'))}_{self.call.name}"
 
     def __call__(self, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
         """Return the relevance of each data slot."""
         output, rectified = self.as_read(output, *values)
         if isinstance(self.rule, Rule):
             if self.call.is_combination:
-                return _read_linear(self.rule, self.call, relevance, output, rectified, *values)
-            return (_read(self.rule, self.call, relevance, output, rectified, *values),)
+                return _read_linear(self, self.rule, relevance, output, rectified, *values)
+            return (_read(self, self.rule, relevance, output, rectified, *values),)
         if isinstance(self.rule, Elementary):
             return _ELEMENTARY[self.rule.name](self, relevance, *values, **dict(self.rule.options))
         return _custom(self.rule, self.call, relevance, output, *values)
@@ -75,7 +78,7 @@ def needs_output(rule: AnyRule) -> bool:
     """Whether a rule reads the operation's output, so that it has to be kept."""
     if isinstance(rule, Elementary):
         return False
-    return not isinstance(rule, Rule) or any(b.gate or rule.is_forward(b) for b in rule.branches)
+    return not isinstance(rule, Rule) or any(b.gate or any(map(rule.is_forward, b.terms)) for b in rule.branches)
 
 
 def _reads_rectified(rule: AnyRule) -> bool:
@@ -134,14 +137,19 @@ def evaluate(
     batched = x.ndim == max(weight.ndim, 2)
     inputs = [_input_part(t.x, x, rule, batched) for t in branch.terms]
     parts = [(t, xt, *_parameter_parts(rule, t, weight, bias)) for t, xt in zip(branch.terms, inputs, strict=True)]
-    if rule.is_forward(branch) and output is not None:
-        return Evaluated(parts, output, int(rectified))
-    z = _sum((t.sign, _affine(call, xt, wt, bt)) for t, xt, wt, bt in parts)
+    z = _sum(
+        (t.sign, output if output is not None and rule.is_forward(t) else _affine(call, xt, wt, bt))
+        for t, xt, wt, bt in parts
+    )
+    if z is output:
+        return Evaluated(parts, z, int(rectified))
     sign = 0 if rule.zero_params or not _reads_rectified(rule) else branch.sign
-    return Evaluated(parts, z.clamp(min=0) if sign > 0 else z.clamp(max=0) if sign < 0 else z, sign)
+    return Evaluated(parts, one_sided(z, sign), sign)
 
 
-def share_of(rule: Rule, branch: Branch, relevance: Tensor, z: Tensor, sign: int, output: Tensor | None) -> Tensor:
+def share_of(
+    rule: Rule, branch: Branch, relevance: Tensor, done: Evaluated, output: Tensor | None, *, owned: bool = False
+) -> Tensor:
     """Return the relevance of a branch over its stabilized denominator.
 
     Parameters
@@ -150,86 +158,106 @@ def share_of(rule: Rule, branch: Branch, relevance: Tensor, z: Tensor, sign: int
         The table and its branch.
     relevance : Tensor
         Of the operation's output.
-    z, sign : Tensor, int
-        As :class:`Evaluated` has them.
+    done : Evaluated
+        The branch's denominator.
     output : Tensor or None
         The operation's output, for a gated branch.
+    owned : bool
+        Whether nobody else reads ``relevance`` and ``done``, so that they may be overwritten.
 
     Returns
     -------
     Tensor
     """
-    share = _share(relevance, z, rule.stabilizer, sign)
+    share = _share(relevance, done.z, rule.stabilizer, done.sign, owned=owned, kept=output)
     if branch.gate and output is not None:
         share = _gated(share, output if branch.gate > 0 else -output)
     return share if branch.scale == 1 else branch.scale * share
 
 
-def _read(rule: Rule, call: Call, relevance: Tensor, output: Tensor | None, rectified: bool, *values: Tensor) -> Tensor:
+def _read(
+    step: Propagate, rule: Rule, relevance: Tensor, output: Tensor | None, rectified: bool, *values: Tensor
+) -> Tensor:
     """Relevance of an affine operation's input, as the rule's table says."""
-    transpose = TRANSPOSES[name_of(call.target)]
-    x, contributions = values[0], []
+    x, call, contributions = values[0], step.call, []
     if output is not None and (strength := _mirrored(rule)):
-        return _read_mirrored(rule, strength, call, relevance, output, *values)
+        return _read_mirrored(step, rule, strength, relevance, output, *values)
     for branch in rule.branches:
         done = evaluate(rule, branch, call, output, rectified, *values)
-        parts, share = done.parts, share_of(rule, branch, relevance, done.z, done.sign, output)
+        parts = done.parts
+        share = share_of(rule, branch, relevance, done, output, owned=step.owned and len(rule.branches) == 1)
         del done  # a denominator is as large as the output, and not needed any more
-        for term, xt, wt, _ in parts:
-            contribution = transpose(share, x, wt, **call.kwargs)
-            contributions.append((term.sign, contribution if term.x == "one" else contribution.mul_(xt)))
+        grads = each_transposed(call.name, share, x, [weight for _, _, weight, _ in parts], call.kwargs)
+        for (term, xt, _, _), grad in zip(parts, grads, strict=True):
+            contributions.append((term.sign, grad if term.x == "one" else grad.mul_(xt)))
     return _sum(contributions) if contributions else torch.zeros_like(x)
 
 
 def _mirrored(rule: Rule) -> tuple[float, float] | None:
-    """Factors of W and |W|, if the rule is one branch for positive outputs and its mirror image for negative ones."""
+    """Factors for :func:`_read_mirrored`, if a rule is one branch and its mirror image for negative outputs."""
     match [(branch.gate, branch.scale, branch.terms) for branch in rule.branches]:
         case [(1, 1.0, (Term(x=(1.0, 1.0), sign=1) as up,)), (-1, 1.0, (Term(x=(1.0, 1.0), sign=1) as down,))]:
             p, n = up.weight if isinstance(up.weight, tuple) else (0.0, 0.0)
             same = up.weight == up.bias and down.weight == down.bias == (n, p)
             return (
-                ((p + n) / 2, (p - n) / 2)
-                if same and p > n and not rule.zero_params and _reads_rectified(rule)
+                ((p + n) / 2, (p - n) / (p + n))
+                if same and p > n >= 0 and not rule.zero_params and _reads_rectified(rule)
                 else None
             )
     return None
 
 
 def _read_mirrored(
-    rule: Rule, strength: tuple[float, float], call: Call, relevance: Tensor, z: Tensor, x: Tensor, *parameters: Tensor
+    step: Propagate,
+    rule: Rule,
+    strength: tuple[float, float],
+    relevance: Tensor,
+    z: Tensor,
+    x: Tensor,
+    *parameters: Tensor,
 ) -> Tensor:
     r"""Read two mirrored branches with one modified forward instead of two.
 
-    With :math:`a = f(x; |W|, |b|)` the part :math:`(p, n)` of the weights is
-    :math:`\frac{p + n}{2} W + \frac{p - n}{2} |W|`, so that both denominators are
-    :math:`\mathrm{sgn}(z) (\frac{p + n}{2} |z| + \frac{p - n}{2} a)`.
+    The part :math:`(p, n)` of the weights is :math:`\frac{p + n}{2} (W + V)` with
+    :math:`V = \frac{p - n}{p + n} |W|`, so that with :math:`a = f(x; V, c)` both denominators are
+    :math:`\mathrm{sgn}(z) \frac{p + n}{2} (|z| + a)`, and the factor cancels but for the stabilizer's.
     """
+    call, (scale, odd) = step.call, strength
     weight, bias = _parameters(call, parameters)
-    even, odd = strength
-    a = _affine(call, x, weight.abs(), None if bias is None else bias.abs())
-    denominator = a.mul_(odd).add_(z.abs(), alpha=even)
+    strong = weight.abs().mul_(odd)
+    denominator = _affine(call, x, strong, None if bias is None else bias.abs().mul_(odd))
     sign = z.sign()
-    share = _share(relevance, denominator, rule.stabilizer, 1) * sign
-    transpose = TRANSPOSES[name_of(call.target)]
-    total = transpose(share, x, weight, **call.kwargs).mul_(even)
-    return total.add_(transpose(share * sign, x, weight.abs(), **call.kwargs), alpha=odd).mul_(x)
+    stabilizer: Any = rule.stabilizer
+    stabilizer = replace(stabilizer, epsilon=stabilizer.epsilon / scale)
+    share = _share(relevance, plus_product(denominator, z, sign), stabilizer, 1, owned=step.owned, kept=None)
+    del denominator
+    transpose = TRANSPOSES[call.name]
+    total = transpose(share, x, strong, **call.kwargs)
+    return total.add_(transpose(times(share, sign), x, weight, **call.kwargs)).mul_(x)
 
 
 def _read_linear(
-    rule: Rule, call: Call, relevance: Any, output: Tensor | None, rectified: bool, *values: Any
+    step: Propagate, rule: Rule, relevance: Any, output: Tensor | None, rectified: bool, *values: Any
 ) -> tuple[Any, ...]:
     """Relevance of the inputs of a linear operation without parameters, in proportion to their contributions."""
-    if output is None or any(not rule.is_forward(b) or b.gate for b in rule.branches):
-        raise PropagateError(f"{rule} needs an operation with weights: give '{name_of(call.target)}' the rule norm()")
-    share = _share(relevance, output, rule.stabilizer, int(rectified))
-    grads = call.transpose(share, *values)
-    return tuple(pytree.tree_map(torch.mul, values[slot], grad) for slot, grad in zip(call.data, grads, strict=True))
+    if output is None or any(b.terms != (Term(),) or b.gate for b in rule.branches) or rule.zero_params:
+        raise PropagateError(f"{rule} needs an operation with weights: give '{step.call.name}' the rule norm()")
+    share = _share(relevance, output, rule.stabilizer, int(rectified), owned=step.owned, kept=output)
+    *grads, last = step.call.transpose(share, *values)
+    *slots, final = step.call.data
+    products = [pytree.tree_map(torch.mul, values[slot], grad) for slot, grad in zip(slots, grads, strict=True)]
+    return *products, times(share, values[final]) if last is share else pytree.tree_map(torch.mul, values[final], last)
 
 
-def _share(relevance: Tensor, z: Tensor, stabilizer: Stabilizer, sign: int) -> Tensor:
-    if sign and isinstance(stabilizer, Plain):
-        return relevance / stabilizer.signed(z, sign)
-    return relevance / stabilizer(z)
+def _share(
+    relevance: Tensor, z: Tensor, stabilizer: Stabilizer, sign: int, *, owned: bool, kept: Tensor | None
+) -> Tensor:
+    """Divide by the stabilized ``z``, in the memory of both if relevance is owned and ``z`` is not to be kept."""
+    if not sign or not isinstance(stabilizer, Plain):
+        denominator = stabilizer(z)
+    else:
+        denominator = stabilizer.signed(z, sign, in_place=owned and z is not kept)
+    return over(relevance, denominator) if owned else relevance / denominator
 
 
 def _gated(share: Tensor, z: Tensor) -> Tensor:
@@ -275,12 +303,12 @@ def _part(part: Part, a: Tensor) -> Tensor:
     if positive == negative:
         return positive * a
     if negative == 0:
-        return positive * a.clamp(min=0)
-    if positive == 0:
-        return negative * a.clamp(max=0)
-    stronger = a.clamp(min=0) if positive > negative else a.clamp(max=0)
-    base = min(positive, negative)
-    return torch.add(a if base == 1 else base * a, stronger, alpha=abs(positive - negative))
+        kept, factor = a.clamp(min=0), positive
+    elif positive == 0:
+        kept, factor = a.clamp(max=0), negative
+    else:
+        kept, factor = F.leaky_relu(a, negative / positive), positive
+    return kept if factor == 1 else kept.mul_(factor)
 
 
 # --- affine operations --------------------------------------------------------------------------------
@@ -295,15 +323,15 @@ def _parameters(call: Call, parameters: tuple[Tensor, ...]) -> tuple[Tensor, Ten
 
 
 def _affine(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if bias is None and name_of(call.target) == "scale_shift":
+    if bias is None and call.name == "scale_shift":
         bias = torch.zeros_like(weight)
     return call.target(x, weight, bias, **call.kwargs)
 
 
 def bias_of(call: Call, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return what a bias adds to an affine operation's output ``z``, broadcast to its shape."""
-    channel = z.ndim - 1 if name_of(call.target) == "linear" else z.ndim - weight.ndim + 1
-    channel = 1 if name_of(call.target) == "scale_shift" else channel
+    channel = z.ndim - 1 if call.name == "linear" else z.ndim - weight.ndim + 1
+    channel = 1 if call.name == "scale_shift" else channel
     return bias.view(-1, *(1,) * (z.ndim - channel - 1)).expand(z.shape)
 
 
@@ -313,12 +341,12 @@ def bias_of(call: Call, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def _pass(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
     slot, *others = step.call.data
     if others:
-        raise PropagateError(f"pass() is for operations of one tensor, not '{name_of(step.call.target)}'")
+        raise PropagateError(f"pass() is for operations of one tensor, not '{step.call.name}'")
     return (sum_to(relevance, values[slot].shape),)
 
 
 def _gradient(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
-    name = name_of(step.call.target)
+    name = step.call.name
     if name in TRANSPOSES:
         weight, _ = _parameters(step.call, values[1:])
         return (TRANSPOSES[name](relevance, values[0], weight, **step.call.kwargs),)
@@ -341,7 +369,7 @@ def _proportional(
     step: Propagate, relevance: Tensor, x: Tensor, *values: Any, stabilizer: Stabilizer
 ) -> tuple[Tensor, ...]:
     """Spread over each window of a max pooling, as its sum pooling would: the average's factor cancels."""
-    name = name_of(step.call.target)
+    name = step.call.name
     average = getattr(F, name.replace("max", "avg"), None)
     if average is None or "max" not in name:
         raise PropagateError(f"proportional() is for max pooling, not '{name}'")
@@ -376,7 +404,7 @@ def _custom(rule: Callable[..., Any], call: Call, relevance: Any, output: Any, *
     if len(returned) != len(call.data):
         raise PropagateError(
             f"the rule {getattr(rule, '__name__', rule)} returned {len(returned)} relevances for "
-            f"'{name_of(call.target)}', which has {len(call.data)} inputs that carry relevance"
+            f"'{call.name}', which has {len(call.data)} inputs that carry relevance"
         )
     return returned
 

@@ -7,7 +7,7 @@ compile and further differentiation act on it as on any other code; each value i
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from .calls import Call, Slot
 from .facts import Facts, dead_below_zero
+from .memory import plus
 from .propagate import Propagate, needs_output
 from .tables import AnyRule, Elementary, Rule, simplify
 
@@ -83,13 +84,13 @@ def rewrite(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule], at:
     result = fx.map_arg(returned, copies.__getitem__)
     seed = joint.find_nodes(op="placeholder")[-1]
     cotangents = joint.call_function(seed_relevance, (seed, result, [copies[n] for n in outputs]))
-    relevances = _Backward(joint, copies, known, rules, dead_below_zero(graph, known, rules))
+    names = [*(node.name for node in inputs), *at]
+    relevances = _Backward(joint, copies, known, rules, dead_below_zero(graph, known, rules), names)
     for i, node in enumerate(outputs):
         relevances.add(node, joint.call_function(operator.getitem, (cotangents, i)))
     for node in reversed(graph.nodes):
         if node.op == "call_function" and node in known.data:
             relevances.through(node)
-    names = [*(node.name for node in inputs), *at]
     by_name = {node.name: node for node in known.data}
     wanted = tuple(relevances.of(by_name[name]) for name in names)
     joint.output((result, wanted))
@@ -131,9 +132,9 @@ def seed_relevance(seed: Callable[[Any], Any], result: Any, outputs: list[torch.
     return [torch.zeros_like(y) if leaf is None else leaf for leaf, y in zip(leaves, outputs, strict=True)]
 
 
-def accumulate(a: Any, b: Any) -> Any:
-    """Sum the relevance that two readers send to one value."""
-    return pytree.tree_map(torch.add, a, b)
+def accumulate(a: Any, b: Any, owned: bool) -> Any:
+    """Sum the relevance that two readers send to one value, in the memory of ``a`` if it is owned."""
+    return pytree.tree_map(plus if owned else torch.add, a, b)
 
 
 class _Backward:
@@ -146,14 +147,19 @@ class _Backward:
         known: Facts,
         rules: Mapping[fx.Node, AnyRule],
         dead: Mapping[fx.Node, fx.Node],
+        wanted: Collection[str],
     ) -> None:
         self._joint, self._copies, self._known, self._rules, self._dead = joint, copies, known, rules, dead
+        self._wanted = wanted
         self._relevance: dict[fx.Node, fx.Node] = {}
+        self._owned: set[fx.Node] = set()  # relevance in memory that no other value uses
 
     def add(self, node: fx.Node, relevance: fx.Node) -> None:
         """Send relevance to a node."""
         if node in self._relevance:
-            relevance = self._joint.call_function(accumulate, (self._relevance[node], relevance))
+            before = self._relevance[node]
+            relevance = self._joint.call_function(accumulate, (before, relevance, before in self._owned))
+            self._owned.add(relevance)
         self._relevance[node] = relevance
 
     def of(self, node: fx.Node) -> fx.Node:
@@ -166,20 +172,27 @@ class _Backward:
         """Send a node's relevance on to what it was computed from."""
         if node not in self._relevance:
             return
-        step, values = propagation(node, self._known, self._rules[node], node in self._dead)
+        relevance, rule = self._relevance[node], self._rules[node]
+        owned = relevance in self._owned and node.name not in self._wanted
+        step, values = propagation(node, self._known, rule, node in self._dead, owned)
         output = self._dead.get(node, node) if needs_output(step.rule) else None
         args = (
-            self._relevance[node],
+            relevance,
             None if output is None else self._copies[output],
             *(self._copies[v] for v in values),
         )
         sent = self._joint.call_function(step, args)
         for i, slot in enumerate(step.call.data):
             if slot in step.receivers:
-                self.add(values[slot], self._joint.call_function(operator.getitem, (sent, i)))
+                part = self._joint.call_function(operator.getitem, (sent, i))
+                if isinstance(rule, Rule) or (isinstance(rule, Elementary) and owned and len(step.call.data) == 1):
+                    self._owned.add(part)
+                self.add(values[slot], part)
 
 
-def propagation(node: fx.Node, known: Facts, rule: AnyRule, dead: bool) -> tuple[Propagate, list[fx.Node]]:
+def propagation(
+    node: fx.Node, known: Facts, rule: AnyRule, dead: bool, owned: bool = False
+) -> tuple[Propagate, list[fx.Node]]:
     """Return what a node's rule does to relevance, simplified by the facts, and the values its slots stand for."""
     values: list[fx.Node] = []
 
@@ -196,7 +209,7 @@ def propagation(node: fx.Node, known: Facts, rule: AnyRule, dead: bool) -> tuple
         receivers = tuple(i for i in data if values[i] not in known.gates) or data
     if isinstance(rule, Rule):
         rule = simplify(rule, nonnegative=values[data[0]] in known.nonnegative, dead_below_zero=dead)
-    return Propagate(rule, call, receivers, dead, node.name), values
+    return Propagate(rule, call, receivers, dead, node.name, owned), values
 
 
 def _map_nodes(function: Callable[[fx.Node], Any], structure: Any) -> Any:

@@ -35,9 +35,9 @@ class Plain:
         """Return ``z`` kept off zero; same shape and dtype."""
         return z + _signed(torch.tensor(_representable(self.epsilon, z), dtype=z.dtype), z)
 
-    def signed(self, z: Tensor, sign: int) -> Tensor:
+    def signed(self, z: Tensor, sign: int, *, in_place: bool = False) -> Tensor:
         """As calling it, where the caller knows that no ``z`` has the other sign."""
-        return z + sign * _representable(self.epsilon, z)
+        return (z.add_ if in_place else z.add)(sign * _representable(self.epsilon, z))
 
 
 @dataclass(frozen=True)

@@ -101,9 +101,9 @@ class Rule:
     def __str__(self) -> str:
         return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.options)})"
 
-    def is_forward(self, branch: Branch) -> bool:
-        """Whether a branch is the operation itself, so that its output is the denominator."""
-        return not self.zero_params and branch.terms == (Term(),)
+    def is_forward(self, term: Term) -> bool:
+        """Whether a term is the operation itself, whose output is known."""
+        return not self.zero_params and term == Term()
 
     @property
     def multiplies_input(self) -> bool:

@@ -1,6 +1,6 @@
 """Transposes: multiplying by the transposed Jacobian of an operation without running it forward again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -65,6 +65,27 @@ def _pads(padding: Any, weight: Tensor, dilation: list[int]) -> list[int] | None
         return each(padding, weight.ndim - 2)
     totals = [0 if padding == "valid" else d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
     return None if any(t % 2 for t in totals) else [t // 2 for t in totals]
+
+
+def each_transposed(
+    name: str, share: Tensor, x: Tensor, weights: Sequence[Tensor], options: Mapping[str, Any]
+) -> list[Tensor]:
+    """Multiply one cotangent by the transposes of an operation with each of several weights.
+
+    A convolution's transpose with three channels takes as long as with sixteen: few are done together.
+    """
+    transpose, channels = TRANSPOSES[name], weights[0].shape[1:2].numel()
+    together = name in {"conv1d", "conv2d", "conv3d"} and options.get("groups", 1) == 1
+    if len(weights) == 1 or not together or channels * len(weights) > _FEW:
+        return [transpose(share, x, weight, **options) for weight in weights]
+    sizes = [-1] * x.ndim
+    dim = 1 - weights[0].ndim
+    sizes[dim] = channels * len(weights)
+    grad = transpose(share, x.narrow(dim, 0, 1).expand(sizes), torch.cat(list(weights), 1), **options)
+    return [grad.narrow(dim, i * channels, channels) for i in range(len(weights))]
+
+
+_FEW = 16
 
 
 TRANSPOSES: Final[dict[str, Callable[..., Tensor]]] = {

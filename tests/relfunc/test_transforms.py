@@ -8,7 +8,7 @@ from torch.autograd import gradcheck
 
 import relfunc as rf
 
-from .reference import cnn, images
+from .reference import cnn, images, resnet18
 
 FLAT = rf.composites.epsilon_plus_flat()
 SMOOTH = {
@@ -70,6 +70,19 @@ def test_compiled_in_one_graph_equals_the_plain_loop(backend):
     torch.compiler.reset()
     compiled = torch.compile(lambda x: rf.gradient(f)(x, 1), fullgraph=True, backend=backend)
     torch.testing.assert_close(compiled(x), rf.gradient(f)(x, 1), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("model", [cnn, resnet18])
+def test_compiled_vjp_of_a_convolutional_network_equals_the_plain_loop(model):
+    f, x = rf.lrp(model(), rf.composites.epsilon_gamma_box(-2, 2.5)), images()
+
+    def relevance(x):
+        output, vjp = torch.func.vjp(f, x)
+        return vjp(output)
+
+    torch.compiler.reset()
+    compiled = torch.compile(relevance, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), relevance(x), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("composite", SMOOTH)

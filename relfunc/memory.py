@@ -1,0 +1,46 @@
+"""Arithmetic that may overwrite its first operand, for tensors that nobody else reads.
+
+Fresh memory for a large tensor costs more than the arithmetic on it. Autograd, the transforms of :mod:`torch.func` and
+compilers get the ordinary operations: they need the operands later, or manage memory themselves.
+"""
+
+import torch
+from torch import Tensor
+from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
+
+
+def is_transformed() -> bool:
+    """Whether a transform of torch.func or torch.compile is at work, so that values cannot be looked at."""
+    return torch.compiler.is_compiling() or bool(retrieve_all_functorch_interpreters())
+
+
+def times(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply."""
+    return a.mul_(b) if _is_free(a, b) else a * b
+
+
+def over(a: Tensor, b: Tensor) -> Tensor:
+    """Divide."""
+    return a.div_(b) if _is_free(a, b) else a / b
+
+
+def plus(a: Tensor, b: Tensor) -> Tensor:
+    """Add."""
+    return a.add_(b) if _is_free(a, b) else a + b
+
+
+def plus_product(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Add ``b * c`` to ``a``."""
+    return a.addcmul_(b, c) if _is_free(a, b) else torch.addcmul(a, b, c)
+
+
+def one_sided(a: Tensor, sign: int) -> Tensor:
+    """Clamp at zero what has another sign than the given one; 0 keeps all."""
+    if sign == 0:
+        return a
+    bounds = {"min": 0} if sign > 0 else {"max": 0}
+    return a.clamp_(**bounds) if _is_free(a, a) else a.clamp(**bounds)
+
+
+def _is_free(a: Tensor, b: Tensor) -> bool:
+    return not torch.is_grad_enabled() and a.shape == b.shape and a.dtype == b.dtype and not is_transformed()
