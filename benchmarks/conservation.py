@@ -154,6 +154,7 @@ def run(names: tuple[str, ...] = (*CLASSIFICATION, *SEGMENTATION)) -> list[dict[
         began = time.perf_counter()
         total = float(rf.gradient(rf.lrp(model, COMPOSITE))(x, start)[1].sum())
         seconds = time.perf_counter() - began
+        del model  # the largest takes 5 GB, and the remark makes it again
         missing = abs(total - 1) > 1e-6
         rows.append({"name": name, "conserved": total, "seconds": seconds, "remark": remark(name) if missing else ""})
     return rows
