@@ -7,11 +7,14 @@ if TYPE_CHECKING:
     from . import attribution, canonize, capture, composites, errors, heatmap, methods, ops, rules, schema, toml
     from .accounting import audit, plan
     from .attribution import gradient, per_class, relevance_at
+    from .dataset import attribute_dataset
     from .function import lrp
     from .methods import input_x_gradient, integrated_gradients, occlusion, smoothgrad
     from .storage import open_analysis, open_attributions
+    from .virelay import to_virelay
 
 __all__ = [
+    "attribute_dataset",
     "attribution",
     "audit",
     "canonize",
@@ -34,10 +37,12 @@ __all__ = [
     "rules",
     "schema",
     "smoothgrad",
+    "to_virelay",
     "toml",
 ]
 
 _HOMES = {
+    "attribute_dataset": "dataset",
     "audit": "accounting",
     "gradient": "attribution",
     "input_x_gradient": "methods",
@@ -50,6 +55,7 @@ _HOMES = {
     "plan": "accounting",
     "relevance_at": "attribution",
     "smoothgrad": "methods",
+    "to_virelay": "virelay",
 }
 
 
