@@ -1,7 +1,9 @@
-"""The command line: ``relfunc demo`` and ``relfunc view``. Each command imports what it needs."""
+"""The command line: what it offers, and how it ends. Each command imports what it needs."""
 
 import argparse
 import sys
+import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        arguments.command(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            arguments.command(arguments)
     except KeyboardInterrupt:
         print("relfunc: interrupted", file=sys.stderr)
         return 130
@@ -34,12 +38,245 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _warn(message: Warning | str, *_: object) -> None:
+    print(f"relfunc: warning: {message}", file=sys.stderr)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="relfunc", description="Find out which strategies a neural network uses across a whole dataset."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_attribute(commands)
+    _add_plan(commands)
+    _add_audit(commands)
+    _add_view(commands)
+    return parser
 
+
+# --- attribution --------------------------------------------------------------------------------------
+
+
+def _add_attribute(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "attribute",
+        "explain a model's output for every sample of a dataset",
+        "Attribute a whole dataset. Results are written as they come, into files (shards) of the folder --out. "
+        "Stopped at any moment and started again, the same command goes on behind the last whole file.",
+        "relfunc attribute --model torchvision:resnet50 --weights DEFAULT --data photos --out run\n"
+        "  relfunc attribute --model my_models:network --checkpoint network.pt --composite rules.toml \\\n"
+        "    --data test.nc --target prediction --workers 4 --out run",
+    )
+    _add_model_options(parser)
+    explanation = _add_composite_option(parser, "epsilon_plus_flat for --method lrp")
+    explanation.add_argument(
+        "--method",
+        default="lrp",
+        help="lrp, gradient, input_x_gradient, smoothgrad, integrated_gradients or occlusion, also with options, as in "
+        "'smoothgrad(samples=10)'; with a --composite, of its relevance in place of the gradient [%(default)s]",
+    )
+    _add_target_option(explanation)
+    _add_data_options(parser)
+    results = parser.add_argument_group("results")
+    results.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the results")
+    results.add_argument(
+        "--dtype", choices=["float32", "float16"], default="float32", help="of stored attributions [%(default)s]"
+    )
+    results.add_argument(
+        "--keep-input",
+        choices=["uint8", "float32", "none"],
+        default="uint8",
+        help="how to keep the inputs [%(default)s]",
+    )
+    results.add_argument(
+        "--shard-size", type=_positive, default=1024, metavar="N", help="samples in a file [%(default)s]"
+    )
+    running = parser.add_argument_group("running")
+    running.add_argument(
+        "--batch-size", type=_positive, default=32, metavar="N", help="samples attributed at once [%(default)s]"
+    )
+    running.add_argument("--device", help="where to compute, such as cuda [cpu]")
+    running.add_argument(
+        "--autocast", choices=["bfloat16", "float16"], help="lower precision of the model's operations"
+    )
+    running.add_argument("--channels-last", action="store_true", help="compute in this memory format")
+    running.add_argument("--compiled", action="store_true", help="compute with torch.compile")
+    running.add_argument(
+        "--workers", type=_positive, default=1, metavar="N", help="processes on this machine [%(default)s]"
+    )
+    running.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://node1:8786, to compute on"
+    )
+    running.add_argument(
+        "--on-error",
+        choices=["raise", "skip"],
+        default="raise",
+        help="what becomes of samples that cannot be read; the manifest lists those skipped [%(default)s]",
+    )
+    parser.set_defaults(command=_attribute)
+
+
+def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "plan",
+        "list the rule of every operation of a model, before anything runs",
+        "List the operations of a model that carry relevance, in the order in which they run, and the rule that the "
+        "composite gives each.",
+        "relfunc plan --model torchvision:resnet50 --composite epsilon_plus_flat --out plan.csv",
+    )
+    _add_model_options(parser)
+    _add_composite_option(parser, "epsilon_plus_flat")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the table there as CSV, in place of printing it"
+    )
+    parser.set_defaults(command=_plan)
+
+
+def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "audit",
+        "account for the relevance that enters and leaves every operation",
+        "Attribute some samples, and say for every operation, from the output to the input, how much relevance it got "
+        "and where that went: passed on, absorbed by the bias or by the stabilizer, or dropped.",
+        "relfunc audit --model torchvision:resnet50 --weights DEFAULT --data photos --samples 4",
+    )
+    _add_model_options(parser)
+    _add_target_option(_add_composite_option(parser, "epsilon_plus_flat"))
+    _add_data_options(parser)
+    parser.add_argument("--samples", type=_positive, default=8, metavar="N", help="the first so many [%(default)s]")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the table there as CSV, in place of printing it"
+    )
+    parser.set_defaults(command=_audit)
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    what: str,
+    description: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=what,
+        description=textwrap.fill(description, 79),
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        required=True,
+        help="torchvision:NAME, such as torchvision:resnet50; or MODULE:CALLABLE, a torch.nn.Module or a function that "
+        "returns one, in a module that Python can import, also from the current folder",
+    )
+    group.add_argument("--weights", metavar="NAME", help="of a torchvision model, such as DEFAULT or IMAGENET1K_V1")
+    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="with the model's state dict, from torch.save")
+    group.add_argument(
+        "--example-inputs",
+        type=_shape,
+        metavar="SHAPE",
+        help="shape of an input, such as 1,3,224,224, for models that torch.fx cannot trace",
+    )
+
+
+def _add_composite_option(parser: argparse.ArgumentParser, default: str) -> "argparse._ArgumentGroup":
+    group = parser.add_argument_group("explanation")
+    group.add_argument(
+        "--composite",
+        help="the rules of relevance: a name such as epsilon_plus_flat, also with options, as in "
+        f"'epsilon_gamma_box(low=-2.2, high=2.7)', or a TOML file [{default}]",
+    )
+    return group
+
+
+def _add_target_option(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--target",
+        type=_target,
+        default="label",
+        help="the class to explain: label, prediction, or its index [%(default)s]",
+    )
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        metavar="PATH",
+        help="a folder of images, with a subfolder for each class or without classes; or a netCDF file with 'input' "
+        "and 'label'",
+    )
+    group.add_argument(
+        "--transform",
+        metavar="MODULE:CALLABLE",
+        help="from an image (of netCDF: an array of them) to the model's input [that of --weights]",
+    )
+    group.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="text file with the model's class names, one a line [those of --weights, or of the data]",
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+_positive.__name__ = "number"
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(_positive(size) for size in text.replace("x", ",").split(","))
+
+
+_shape.__name__ = "shape"
+
+
+def _target(text: str) -> str | int:
+    if text in {"label", "prediction"}:
+        return text
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is none of label, prediction, or the index of a class")
+    return int(text)
+
+
+def _attribute(arguments: argparse.Namespace) -> None:
+    from . import commands
+
+    commands.attribute(arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from . import commands
+
+    commands.plan(arguments)
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    from . import commands
+
+    commands.audit(arguments)
+
+
+# --- demo and viewer ----------------------------------------------------------------------------------
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     demo = commands.add_parser(
         "demo",
         help="find a planted watermark in handwritten digits, from training to the viewer",
@@ -53,6 +290,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_server_options(demo)
     demo.set_defaults(command=_demo)
 
+
+def _add_view(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     view = commands.add_parser(
         "view",
         help="explore attributions and their analysis in the browser",
@@ -61,7 +300,6 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="folder with attributions.nc and analysis.nc")
     _add_server_options(view)
     view.set_defaults(command=_view)
-    return parser
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:

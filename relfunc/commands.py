@@ -1,0 +1,234 @@
+"""What the commands ``attribute``, ``plan`` and ``audit`` do with their arguments."""
+
+import argparse
+import contextlib
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor
+
+from . import accounting
+from .attribution import seed
+from .columns import fitted
+from .composites import epsilon_plus_flat
+from .dataset import attribute_dataset
+from .folders import labelled
+from .models import LoadError, Named, composite_of, imported, load, method_of
+from .schema import CHANNEL, INPUT
+from .sources import DataError, Sample, Unreadable, source_of
+from .storage import replacing
+
+
+def attribute(arguments: argparse.Namespace) -> None:
+    """Attribute a whole dataset, and say where the results are."""
+    composite = composite_of(arguments.composite) if arguments.composite else None
+    found = _trained(arguments)
+    explain = method_of(arguments.method, found.model, composite, _example(arguments))
+    _check_device(arguments.device)
+    classes = _classes(arguments, found)
+    with _data(arguments, found, classes) as data, _client(arguments.scheduler) as client:
+        try:
+            manifest = attribute_dataset(
+                explain,
+                data.data,
+                arguments.out,
+                batch_size=arguments.batch_size,
+                shard_size=arguments.shard_size,
+                target=arguments.target,
+                classes=classes,
+                transform=data.transform,
+                keep_input=None if arguments.keep_input == "none" else arguments.keep_input,
+                dtype=arguments.dtype,
+                device=arguments.device,
+                autocast=arguments.autocast,
+                channels_last=arguments.channels_last,
+                compiled=arguments.compiled,
+                workers=arguments.workers,
+                client=client,
+                on_error=arguments.on_error,
+                attrs={"command": f"relfunc attribute --model {arguments.model} --method {arguments.method}"},
+            )
+        except KeyboardInterrupt:
+            print("the same command goes on from here", file=sys.stderr)
+            raise
+    held = json.loads(manifest.read_text(encoding="utf-8"))
+    for name, reason in held["skipped"]:
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+    print(f"{held['samples']} samples, {len(held['skipped'])} skipped: {manifest}")
+
+
+def plan(arguments: argparse.Namespace) -> None:
+    """Print or write the rule of every operation."""
+    composite = _composite(arguments)
+    table = accounting.plan(_named(arguments).model, composite, example_inputs=_example(arguments))
+    _shown(table, arguments.out)
+    if arguments.out is None:
+        print(f"\n{len(table)} operations, {table['forwards'].sum()} modified forward passes")
+
+
+def audit(arguments: argparse.Namespace) -> None:
+    """Print or write where the relevance of some samples went."""
+    composite, found = _composite(arguments), _trained(arguments)
+    with _data(arguments, found, _classes(arguments, found)) as data:
+        x, label = _first(data, arguments.samples)
+    target = arguments.target
+    if target == "label":
+        if label is None:
+            raise DataError(f"{arguments.data} has no labels: give --target prediction, or the index of a class")
+        target = label
+    elif target == "prediction":
+        target = _predicted
+    table = accounting.audit(found.model, composite, x, target, example_inputs=_example(arguments))
+    _shown(table, arguments.out)
+
+
+def _predicted(output: Tensor) -> Tensor:
+    return seed(output.argmax(1))(output)
+
+
+# --- models -------------------------------------------------------------------------------------------
+
+
+def _named(arguments: argparse.Namespace) -> Named:
+    return load(arguments.model, weights=arguments.weights, checkpoint=arguments.checkpoint)
+
+
+def _trained(arguments: argparse.Namespace) -> Named:
+    found = _named(arguments)
+    if not found.trained:
+        raise LoadError(f"{arguments.model} has random parameters: give --weights DEFAULT, or a --checkpoint")
+    return found
+
+
+def _composite(arguments: argparse.Namespace) -> Any:
+    return composite_of(arguments.composite) if arguments.composite else epsilon_plus_flat()
+
+
+def _example(arguments: argparse.Namespace) -> tuple[Tensor, ...] | None:
+    return (torch.zeros(arguments.example_inputs),) if arguments.example_inputs else None
+
+
+def _classes(arguments: argparse.Namespace, found: Named) -> tuple[str, ...] | None:
+    if arguments.classes is None:
+        return found.classes
+    return tuple(line.strip() for line in arguments.classes.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+def _check_device(name: str | None) -> None:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise LoadError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def _client(address: str | None) -> Iterator[Any]:
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise LoadError(f'a scheduler needs Dask ({error}): pip install "relfunc[distributed]"') from error
+    with Client(address) as client:
+        yield client
+
+
+# --- data ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Data as :func:`relfunc.attribute_dataset` takes them, and their transform, if that is not part of them."""
+
+    data: Any
+    transform: Callable[[Any], Any] | None
+
+
+@dataclass(frozen=True)
+class AsTensor:
+    """A transform that takes tensors, of arrays.
+
+    Parameters
+    ----------
+    transform : callable
+        Such as that of a torchvision model's weights.
+    """
+
+    transform: Callable[[Tensor], Tensor]
+
+    def __call__(self, images: np.ndarray) -> Tensor:
+        """Transform images ``(sample, channel, y, x)``."""
+        return self.transform(torch.as_tensor(images))
+
+
+@contextlib.contextmanager
+def _data(arguments: argparse.Namespace, found: Named, classes: tuple[str, ...] | None) -> Iterator[_Data]:
+    path = arguments.data.resolve()
+    given = imported(arguments.transform) if arguments.transform else None
+    if not path.exists():
+        raise FileNotFoundError(f"no file or folder {arguments.data}: give a folder of images, or a netCDF file")
+    if not path.is_dir():
+        with _opened(path) as data:
+            yield _Data(data, given or _of_arrays(found, data))
+        return
+    transform = given or found.transform
+    if transform is None:
+        raise LoadError(
+            f"the images of {arguments.data} need a transform to what {arguments.model} takes: give --transform"
+        )
+    if classes is not None and any(entry.is_dir() for entry in path.iterdir()):
+        yield _Data(labelled(path, transform, classes), None)
+    else:
+        yield _Data(path, transform)
+
+
+def _opened(path: Path) -> xr.Dataset:
+    try:
+        return xr.open_dataset(path, engine="netcdf4")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path} is neither a folder of images nor a netCDF file ({error})") from error
+
+
+def _of_arrays(found: Named, data: xr.Dataset) -> Callable[[Any], Any] | None:
+    """Return the transform that the weights bring, if the inputs are pictures as they were taken."""
+    pictures = INPUT in data and data[INPUT].dtype == np.uint8 and data.sizes.get(CHANNEL) == 3
+    return AsTensor(found.transform) if found.transform is not None and pictures else None
+
+
+def _first(data: _Data, count: int) -> tuple[Tensor, Tensor | None]:
+    """Return the first inputs, and their labels if they have some."""
+    whole: list[Sample] = []
+    for sample in source_of(data.data, data.transform).samples(0, count):
+        if isinstance(sample, Unreadable):
+            raise DataError(f"sample '{sample.id}': {sample.reason}")
+        whole.append(sample)
+    if len({sample.x.shape for sample in whole}) != 1:
+        shapes = " and ".join(sorted({str(tuple(sample.x.shape)) for sample in whole}))
+        raise DataError(f"inputs have shapes {shapes}: give a transform to one" if whole else "there are no samples")
+    if any(sample.label is None for sample in whole):
+        return torch.stack([sample.x for sample in whole]), None
+    label = torch.as_tensor(np.stack([np.asarray(sample.label) for sample in whole]))
+    return torch.stack([sample.x for sample in whole]), label.float() if label.ndim > 1 else label.long()
+
+
+# --- tables -------------------------------------------------------------------------------------------
+
+
+def _shown(table: pd.DataFrame, out: Path | None) -> None:
+    """Print a table, cut to the width of the terminal if it goes to one; or write it."""
+    if out is None:
+        print(fitted(table, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
+        return
+    with replacing(out) as temporary:
+        table.to_csv(temporary)
+    print(f"{len(table)} rows: {out}")
