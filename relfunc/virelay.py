@@ -71,7 +71,8 @@ def to_virelay(
         The project's folder.
     analysis : xarray.DataTree, str or pathlib.Path, optional
         Of these attributions; or what :func:`relfunc.open_analysis` takes. ViRelAy offers the embeddings and
-        clusterings of the first category for all of them: those that some category lacks are left out.
+        clusterings of the first category for all of them: those that some category lacks are left out. Without an
+        analysis the project opens, and its page has no points to show.
     name : str, optional
         Of the project, by default that of the folder. ViRelAy tells projects apart by it.
     method : str

@@ -4,7 +4,9 @@ import inspect
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import numpy as np
@@ -22,6 +24,7 @@ from relfunc.cli import main
 from relfunc.columns import fitted
 from relfunc.folders import FolderError, class_index
 
+SIGNATURE = inspect.signature(rf.attribute_dataset).parameters
 README = Path(__file__).parents[1] / "README.md"
 NETWORKS = """
 import torch
@@ -228,6 +231,39 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     assert "goes on from here" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("here")
+def test_every_option_reaches_attribute_dataset(monkeypatch):
+    given = {}
+
+    def recorded(explain, data, out, **options):
+        given.update(options, data=data, out=out)
+        out.mkdir()
+        (out / "manifest.json").write_text('{"samples": 0, "shards": {}, "skipped": []}')
+        return out / "manifest.json"
+
+    monkeypatch.setattr(commands, "attribute_dataset", recorded)
+    client = SimpleNamespace(Client=lambda address: nullcontext(f"client of {address}"))
+    monkeypatch.setitem(sys.modules, "distributed", client)
+    options = {
+        "batch_size": 5,
+        "shard_size": 6,
+        "target": 2,
+        "keep_input": "float32",
+        "dtype": "float16",
+        "device": "cpu",
+        "autocast": "bfloat16",
+        "workers": 3,
+        "on_error": "skip",
+    }
+    argv = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", value)]
+    assert attribute(*argv, "--channels-last", "--compiled", "--scheduler", "tcp://node1:8786") == 0
+    expected = options | {"channels_last": True, "compiled": True, "client": "client of tcp://node1:8786"}
+    assert {name: given[name] for name in expected} == expected
+    assert given["data"] == Path("photos").resolve()
+    assert given["transform"] is to_tensor
+    assert set(given) - {"data", "out"} == set(SIGNATURE) - {"explain", "data", "out", "progress"}
+
+
 # --- torchvision --------------------------------------------------------------------------------------
 
 
@@ -405,7 +441,7 @@ def test_options_are_spelled_as_the_python_names(capsys):
     with pytest.raises(SystemExit):
         run("attribute", "--help")
     shown = capsys.readouterr().out
-    names = set(inspect.signature(rf.attribute_dataset).parameters) - {"explain", "client", "progress", "attrs"}
+    names = set(SIGNATURE) - {"explain", "client", "progress", "attrs"}
     assert [name for name in names if f"--{name.replace('_', '-')}" not in shown] == []
 
 
