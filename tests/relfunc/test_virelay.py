@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,12 +268,14 @@ def test_without_the_extra_the_error_says_what_to_install(tmp_path, monkeypatch)
 
 
 PEAK = """
-import resource, sys, xarray as xr, relfunc as rf
+import sys, relfunc as rf
 rf.to_virelay(sys.argv[1], sys.argv[2])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """
+"""Prints the peak in kB. (ru_maxrss would be no less than that of the process that started this one.)"""
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_samples(tmp_path):
     peaks = []
@@ -290,4 +293,4 @@ def test_memory_does_not_grow_with_the_samples(tmp_path):
         rf.storage.save(check_attributions(data), path)
         command = [sys.executable, "-c", PEAK, str(path), str(tmp_path / str(n))]
         peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    assert peaks[1] - peaks[0] < 100, peaks  # the large one has 440 MB of attributions
+    assert peaks[1] - peaks[0] < 50_000, peaks  # the large one has 440 MB of attributions
