@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .errors import RelfuncError
+from .explanation import Explain, method
 from .function import Relevance
 from .memory import is_transformed
 
 Target: TypeAlias = int | Tensor | Callable[[Any], Any] | None
-Explain: TypeAlias = Callable[..., tuple[Any, Any]]
 
 
 class TargetError(RelfuncError, ValueError):
@@ -68,6 +68,7 @@ def seed(target: Target) -> Callable[[Any], Any]:
     return from_class
 
 
+@method
 def gradient(f: Callable[..., Any], *, create_graph: bool = False) -> Explain:
     """Attribute by the vector-Jacobian product: the gradient of a model, the relevance of what ``lrp`` returned.
 

@@ -81,7 +81,14 @@ def lrp(
         raise TypeError(f"lrp takes a torch.nn.Module, not {type(model).__name__}: wrap the function in one")
     graph = canonize(capture(model, example_inputs), ops)
     known = facts(graph, ops)
-    return Relevance(model, graph, known, assign(graph, known, composite))
+    made_by = (model, composite, ops, example_inputs)
+    return Relevance(made_by, graph, known, assign(graph, known, composite))
+
+
+def _captured(
+    model: nn.Module, composite: AnyComposite, ops: Ops | None, example_inputs: tuple[Any, ...] | None
+) -> "Relevance":
+    return lrp(model, composite, ops=ops or OPS, example_inputs=example_inputs)
 
 
 class Relevance(nn.Module):
@@ -91,23 +98,36 @@ class Relevance(nn.Module):
 
     Parameters
     ----------
-    model : torch.nn.Module
-        The model.
+    made_by : tuple
+        What :func:`lrp` was given: the model, the composite, the operations, and example inputs.
     graph : torch.fx.Graph
-        Its canonical graph.
+        The model's canonical graph.
     known : Facts
         The graph's facts.
     rules : dict
         The rule of every data operation.
     """
 
-    def __init__(self, model: nn.Module, graph: fx.Graph, known: Facts, rules: dict[fx.Node, AnyRule]) -> None:
+    made_by: tuple[nn.Module, AnyComposite, Ops, tuple[Any, ...] | None]
+
+    def __init__(
+        self,
+        made_by: tuple[nn.Module, AnyComposite, Ops, tuple[Any, ...] | None],
+        graph: fx.Graph,
+        known: Facts,
+        rules: dict[fx.Node, AnyRule],
+    ) -> None:
         super().__init__()
+        model = made_by[0]
         self.__dict__.update(_parameters=model._parameters, _buffers=model._buffers, _modules=model._modules)
-        self.__dict__["training"] = False
+        self.__dict__.update(training=False, made_by=made_by)
         self.graph, self.known, self.rules = graph, known, rules
         self.signature = inspect.signature(model.forward)
         self.program = rewrite(graph, known, rules)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        model, composite, ops, example_inputs = self.made_by
+        return _captured, (model, composite, None if ops is OPS else ops, example_inputs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the model returns; differentiating it gives relevance."""

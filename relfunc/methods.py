@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .attribution import Explain, InputError, Target, gradient, seed
+from .attribution import InputError, Target, gradient, seed
 from .errors import RelfuncError
+from .explanation import Explain, method
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -24,6 +25,7 @@ class MethodError(RelfuncError, ValueError):
     """An attribution method was given options it cannot work with."""
 
 
+@method
 def input_x_gradient(f: Callable[..., Any]) -> Explain:
     """Attribute by the product of the input and the gradient (or relevance).
 
@@ -58,6 +60,7 @@ def input_x_gradient(f: Callable[..., Any]) -> Explain:
     return explained
 
 
+@method
 def smoothgrad(
     f: Callable[..., Any],
     *,
@@ -118,6 +121,7 @@ def smoothgrad(
     return explained
 
 
+@method
 def integrated_gradients(
     f: Callable[..., Any],
     *,
@@ -185,6 +189,7 @@ def integrated_gradients(
     return explained
 
 
+@method
 def occlusion(
     f: Callable[..., Any],
     *,

@@ -57,7 +57,14 @@ class Propagate:
         return f"{getattr(self.rule, 'name', getattr(self.rule, '__name__', 'custom'))}_{self.call.name}"
 
     def __call__(self, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
-        """Return the relevance of each data slot."""
+        """Return the relevance of each data slot; in single precision where the model runs in half by autocast."""
+        device = next(leaf for leaf in pytree.tree_leaves(relevance) if isinstance(leaf, Tensor)).device.type
+        if not torch.is_autocast_enabled(device):
+            return self._propagated(relevance, output, *values)
+        with torch.autocast(device, enabled=False):
+            return self._propagated(*pytree.tree_map_only(Tensor, _at_least_single, (relevance, output, *values)))
+
+    def _propagated(self, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
         output, rectified = self.as_read(output, *values)
         if isinstance(self.rule, Rule):
             if self.call.is_combination:
@@ -72,6 +79,10 @@ class Propagate:
         if self.rectified and output is not None and not _reads_rectified(self.rule):
             return self.call(*values), False
         return output, self.rectified
+
+
+def _at_least_single(a: Tensor) -> Tensor:
+    return a.float() if a.dtype in {torch.float16, torch.bfloat16} else a
 
 
 def needs_output(rule: AnyRule) -> bool:

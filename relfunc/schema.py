@@ -10,6 +10,7 @@ variable           dimensions                              values
 ``prediction``     ``sample, class``                       float; the model's output
 ``label``          ``sample`` (or ``sample, class``)       integer index into ``class`` (or bool, if multi-label)
 ``input``          as ``attribution`` (optional)           the input; uint8 for images
+``target``         ``sample`` (optional)                   integer; the class that was explained
 ``sample``         ``sample`` (coordinate)                 unique identifiers, integers or strings
 ``class``          ``class`` (coordinate)                  class names
 =================  ======================================  ==========================================================
@@ -53,6 +54,7 @@ ATTRIBUTION: Final = "attribution"
 PREDICTION: Final = "prediction"
 LABEL: Final = "label"
 INPUT: Final = "input"
+TARGET: Final = "target"
 INDEX: Final = "index"
 EIGENVALUE: Final = "eigenvalue"
 

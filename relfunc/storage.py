@@ -1,16 +1,18 @@
 """Reading and writing the netCDF-4 files of :mod:`relfunc.schema`: what exists under its final name is whole."""
 
 import contextlib
+import glob
 import os
 import secrets
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from .errors import SchemaError
-from .schema import check_analysis, check_attributions
+from .schema import SAMPLE, check_analysis, check_attributions
+from .stack import stacked
 
 
 @contextlib.contextmanager
@@ -87,13 +89,14 @@ def _as_characters(data: xr.Dataset) -> dict[Hashable, dict[str, str]]:
     return {name: {"dtype": "S1"} for name, variable in data.variables.items() if variable.dtype.kind in "UOT"}
 
 
-def open_attributions(path: str | Path) -> xr.Dataset:
-    """Open an attributions file lazily and check it.
+def open_attributions(path: str | Path | Sequence[str | Path]) -> xr.Dataset:
+    """Open attributions lazily, from one file or many, and check them.
 
     Parameters
     ----------
-    path : str or pathlib.Path
-        An ``attributions.nc``, or a folder with a file of that name.
+    path : str, pathlib.Path, or sequence of them
+        An ``attributions.nc``; a folder with a file of that name, or with the shards of
+        :func:`relfunc.attribute_dataset`; their manifest; a pattern such as ``"run/attributions-*.nc"``; or the files.
 
     Returns
     -------
@@ -105,9 +108,38 @@ def open_attributions(path: str | Path) -> xr.Dataset:
     FileNotFoundError
         If there is no such file.
     SchemaError
-        If it is truncated, not netCDF-4, or breaks the contract.
+        If a file is truncated, not netCDF-4, or breaks the contract, or if the files do not belong together.
     """
-    return _opened(path, "attributions.nc", xr.open_dataset, check_attributions)
+    paths = attributions_files(path)
+    if len(paths) == 1:
+        return _opened(paths[0], "attributions.nc", xr.open_dataset, check_attributions)
+    with contextlib.ExitStack() as stack:
+        parts = []
+        for file in paths:
+            with _named(file):
+                parts.append(stack.enter_context(contextlib.closing(xr.open_dataset(file, engine="netcdf4"))))
+        filled = [i for i, part in enumerate(parts) if part.sizes.get(SAMPLE)]
+        if not filled:
+            raise SchemaError(f"{paths[0]} and {len(paths) - 1} more hold no samples: all were skipped")
+        together = stacked([parts[i] for i in filled], [paths[i] for i in filled])
+        check_attributions(together, f"{paths[0]} and {len(paths) - 1} more")
+        stack.pop_all()
+        return together
+
+
+def attributions_files(path: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return the files that :func:`open_attributions` opens."""
+    if not isinstance(path, str | Path):
+        paths = [Path(one) for one in path]
+    elif any(character in str(path) for character in "*?["):
+        paths = [Path(one) for one in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    else:
+        path = Path(path).parent if Path(path).suffix == ".json" else Path(path)
+        shards = sorted(path.glob("attributions-*.nc")) if path.is_dir() else []
+        paths = shards or [path]
+    if not paths:
+        raise FileNotFoundError(f"no files {path}: give an attributions.nc, a folder, or the files")
+    return paths
 
 
 def open_analysis(path: str | Path) -> xr.DataTree:

@@ -1,0 +1,340 @@
+"""Run: how the samples of one shard become its file."""
+
+import contextlib
+import copy
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .attribution import TargetError, gradient, seed
+from .explanation import Explain, Explanation
+from .methods import input_x_gradient
+from .schema import LABEL, PREDICTION, SAMPLE, TARGET
+from .shards import Writer, shard
+from .sources import DataError, Sample, Source, Unreadable
+from .storage import replacing
+
+log = logging.getLogger("relfunc")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to attribute; :func:`relfunc.attribute_dataset` describes each."""
+
+    batch_size: int = 32
+    shard_size: int = 1024
+    target: Any = "label"
+    keep_input: str | None = "uint8"
+    dtype: str = "float32"
+    device: str | None = None
+    autocast: str | None = None
+    channels_last: bool = False
+    compiled: bool = False
+    on_error: str = "raise"
+
+
+@dataclass
+class Run:
+    """A method, a source, and where the results go.
+
+    Parameters
+    ----------
+    explain : callable
+        ``(x, target) -> (output, attribution)``.
+    source : Source
+        The samples.
+    folder : pathlib.Path
+        Of the shards.
+    options : Options
+        How.
+    attrs : dict
+        Attributes of every shard.
+    classes : sequence of str, optional
+        Class names.
+    """
+
+    explain: Explain
+    source: Source
+    folder: Path
+    options: Options
+    attrs: dict[str, str]
+    classes: Sequence[str] | None = None
+    batch_limit: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.batch_limit = self.options.batch_size
+
+    @cached_property
+    def device(self) -> torch.device | None:
+        """Where to compute: as told, or a GPU if there is one, or where the model is."""
+        if self.options.device is None:
+            return None
+        if self.options.device == "cuda" and torch.cuda.device_count() > 1:
+            free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())]
+            return torch.device("cuda", int(np.argmax(free)))
+        return torch.device(self.options.device)
+
+    @cached_property
+    def prepared(self) -> Explain:
+        """The method with its model where and as the options say; a copy, if that changes the model."""
+        explain = self.explain
+        model = getattr(explain, "f", None)
+        if isinstance(model, nn.Module) and (self.device is not None or self.options.channels_last):
+            explain = copy.deepcopy(explain)
+            memory = {"memory_format": torch.channels_last} if self.options.channels_last else {}
+            explain.f.to(device=self.device, **memory)  # type: ignore[attr-defined]
+        if not self.options.compiled:
+            return explain
+        if isinstance(explain, Explanation):
+            return Explanation(explain.method, explain.f, explain.options, torch.compile(explain.run))
+        return torch.compile(explain)
+
+    def shard(self, number: int, samples: Iterator[Sample | Unreadable], done: Callable[[int], None]) -> bool:
+        """Attribute samples and write them as one shard.
+
+        Parameters
+        ----------
+        number : int
+            Of the shard.
+        samples : iterator of Sample or Unreadable
+            What it is to hold.
+        done : callable
+            Told how many samples each finished batch had; what it raises ends the shard, of which nothing is left.
+
+        Returns
+        -------
+        bool
+            False if there were no samples, so that nothing was written.
+        """
+        first = next(samples, None)
+        if first is None:
+            return False
+        samples = _after(first, samples)
+        shape = first.x.shape if isinstance(first, Sample) else None
+        skipped: list[tuple[str, str]] = []
+        with replacing(shard(self.folder, number)) as temporary, _writing(temporary, self) as writing:
+            while batch := list(_take(samples, self.options.batch_size)):
+                whole = self._checked(batch, shape, skipped)
+                if whole:
+                    shape = whole[0].x.shape
+                    writing.append(*self._attributed(whole))
+                done(len(batch))
+            source = {"label": "prediction"} if isinstance(first, Sample) and first.label is None else {}
+            writing.close({**self.attrs, **source, "skipped": json.dumps(skipped)})
+        return True
+
+    def _checked(
+        self, batch: list[Sample | Unreadable], shape: torch.Size | None, skipped: list[tuple[str, str]]
+    ) -> list[Sample]:
+        """Sort out the samples that cannot be attributed, or raise for the first."""
+        whole: list[Sample] = []
+        for sample in batch:
+            reason = sample.reason if isinstance(sample, Unreadable) else self._wrong(sample, shape)
+            if not reason and isinstance(sample, Sample):
+                whole.append(sample)
+                shape = sample.x.shape
+                continue
+            if self.options.on_error == "raise":
+                raise DataError(f"sample '{sample.id}': {reason}; on_error='skip' leaves such samples out")
+            skipped.append((str(sample.id), reason))
+        return whole
+
+    def _wrong(self, sample: Sample, shape: torch.Size | None) -> str:
+        if shape is not None and sample.x.shape != shape:
+            return f"its input has shape {tuple(sample.x.shape)}, and others {tuple(shape)}: give a transform to one"
+        if not sample.x.is_floating_point():
+            return f"its input is {sample.x.dtype}: give a transform to floating point"
+        if not torch.isfinite(sample.x).all():
+            return "its input has values that are not finite"
+        if sample.label is None and self.options.target == "label":
+            return "it has no label: give target='prediction', or a class"
+        return ""
+
+    def _attributed(self, samples: list[Sample]) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
+        """Attribute a batch: its attributions, its inputs as they are kept, and everything else."""
+        outputs, attributions, targets = [], [], []
+        at = 0
+        while at < len(samples):
+            part = samples[at : at + self.batch_limit]
+            try:
+                output, attribution, target = self._explained(part)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error) or len(part) == 1:
+                    raise
+                self.batch_limit = len(part) // 2
+                log.warning("out of memory with %d samples at once: going on with %d", len(part), self.batch_limit)
+                continue
+            at += len(part)
+            outputs.append(output)
+            attributions.append(attribution)
+            targets.append(target)
+        prediction = torch.cat(outputs).numpy()
+        rest = {
+            SAMPLE: np.array([sample.id for sample in samples]),
+            PREDICTION: prediction,
+            LABEL: self._labels(samples, prediction),
+        }
+        if targets[0] is not None:
+            rest[TARGET] = torch.cat(targets).numpy()
+        return torch.cat(attributions).numpy(), kept(samples, self.options.keep_input), rest
+
+    def _explained(self, samples: list[Sample]) -> tuple[Tensor, Tensor, Tensor | None]:
+        explain = self.prepared
+        x = torch.stack([sample.x for sample in samples]).to(self.device)
+        if self.options.channels_last and x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        label = None
+        if samples[0].label is not None:
+            label = torch.as_tensor(np.stack([sample.label for sample in samples]), device=x.device)
+        start = _Start(self.options.target, label)
+        with self._precision(x.device.type):
+            try:
+                output, attribution = explain(x, start.before(explain, x))
+            except TargetError as error:
+                if label is None or len(samples) == 1:
+                    raise DataError(f"sample '{samples[0].id}': {error}") from error
+                for sample in samples:
+                    self._explained([sample])
+                raise
+        if not isinstance(output, Tensor) or output.ndim != 2:
+            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise DataError(f"the model's output is {got}, not (sample, class): give a model whose output is")
+        chosen = None if start.chosen is None else start.chosen.cpu()
+        return output.detach().float().cpu(), attribution.detach().float().cpu(), chosen
+
+    def _precision(self, device: str) -> contextlib.AbstractContextManager[Any]:
+        if self.options.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(device, getattr(torch, self.options.autocast))
+
+    def _labels(self, samples: list[Sample], prediction: np.ndarray) -> np.ndarray:
+        if samples[0].label is None:
+            return prediction.argmax(1)
+        labels = np.stack([np.asarray(sample.label) for sample in samples])
+        if labels.ndim > 1:
+            return labels.astype(bool)
+        wrong = np.flatnonzero((labels < 0) | (labels >= prediction.shape[1]))
+        if wrong.size:
+            raise DataError(
+                f"sample '{samples[wrong[0]].id}' has label {labels[wrong[0]]}, and the model has classes 0 … "
+                f"{prediction.shape[1] - 1}"
+            )
+        return labels.astype(np.int64)
+
+
+class _Start:
+    """What a batch's relevance starts with, as the option ``target`` says."""
+
+    def __init__(self, target: Any, label: Tensor | None) -> None:
+        self._target, self._label = target, label
+        self.chosen: Tensor | None = None
+
+    def before(self, explain: Explain, x: Tensor) -> Any:
+        """Return the target to give a method: what is known already, or else a function of the output.
+
+        Methods that run the model at other inputs than ``x`` are given what its output at ``x`` says.
+        """
+        if self._target == "label" and self._label is not None:
+            return self._told(self._label)
+        if isinstance(self._target, int):
+            return self._told(torch.full((len(x),), self._target))
+        if isinstance(explain, Explanation) and explain.method not in {gradient, input_x_gradient}:
+            with torch.no_grad():
+                return self._of(explain.f(x))
+        return lambda output: seed(self._of(output))(output)
+
+    def _of(self, output: Tensor) -> Tensor:
+        if self._target == "prediction":
+            return self._told(output.detach().argmax(1))
+        return self._told(self._target(output, self._label))
+
+    def _told(self, target: Tensor) -> Tensor:
+        if target.ndim == 1:
+            self.chosen = target
+            return target
+        return target.float()
+
+
+def kept(samples: Sequence[Sample], how: str | None) -> np.ndarray | None:
+    """Return what is kept of the inputs.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Of one batch.
+    how : {"uint8", "float32", None}
+        ``uint8`` keeps pictures as the source has them; others as they are where all values lie in 0 … 1, or else
+        stretched, each sample from its least to its greatest value.
+
+    Returns
+    -------
+    numpy.ndarray or None
+    """
+    if how is None:
+        return None
+    if how == "float32":
+        return torch.stack([sample.x for sample in samples]).float().numpy()
+    return np.stack([_as_bytes(sample) for sample in samples])
+
+
+def _as_bytes(sample: Sample) -> np.ndarray:
+    if sample.kept is not None:
+        return sample.kept
+    low, high = (float(end) for end in torch.aminmax(sample.x))
+    if low < 0 or high > 1:
+        return ((sample.x - low) / max(high - low, 1e-12) * 255).round().byte().numpy()
+    return (sample.x * 255).round().byte().numpy()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; torch's CPU allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
+
+
+def _take(samples: Iterator[Any], count: int) -> Iterator[Any]:
+    for _, sample in zip(range(count), samples, strict=False):
+        yield sample
+
+
+def _after(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+class _Writing:
+    """Writes batches on a thread of its own, one behind the one that is being computed."""
+
+    def __init__(self, writer: Writer, classes: Sequence[str] | None, thread: ThreadPoolExecutor) -> None:
+        self._writer, self._classes, self._thread = writer, classes, thread
+        self._pending: Future[None] | None = None
+
+    def append(self, *batch: Any) -> None:
+        self._wait()
+        self._pending = self._thread.submit(self._writer.append, *batch)
+
+    def close(self, attrs: dict[str, str]) -> None:
+        self._wait()
+        self._writer.close(self._classes, attrs)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+
+
+@contextlib.contextmanager
+def _writing(path: Path, run: Run) -> Iterator[_Writing]:
+    writer = Writer(path, run.source.dims, half=run.options.dtype == "float16")
+    try:
+        with ThreadPoolExecutor(1, "relfunc-writer") as thread:
+            yield _Writing(writer, run.classes, thread)
+    finally:
+        writer.abort()

@@ -1,0 +1,236 @@
+"""Shards: the files of a run over a dataset, the manifest that says what the run is, and opening them as one.
+
+A shard under its final name is whole: it is written under a temporary name, flushed and renamed. Which shards there
+are is what the folder says; the manifest is written at the start, and again when the run is complete.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
+
+from .errors import RelfuncError
+from .schema import ATTRIBUTION, CHANNEL, CLASS, FEATURE, INPUT, PREDICTION, SAMPLE, X, Y
+from .storage import replacing
+
+MANIFEST = "manifest.json"
+
+
+class RunError(RelfuncError, ValueError):
+    """A run was started again with other arguments, or cannot go on."""
+
+
+def shard(folder: Path, number: int) -> Path:
+    """Return the name of a shard."""
+    return folder / f"attributions-{number:05d}.nc"
+
+
+def remaining(folder: Path, count: int | None) -> Iterator[int]:
+    """Numbers of the shards that are missing; without end, from the first that is, if the count is not known."""
+    numbers = iter(range(count)) if count is not None else _naturals()
+    return (number for number in numbers if not shard(folder, number).exists())
+
+
+def _naturals() -> Iterator[int]:
+    number = 0
+    while True:
+        yield number
+        number += 1
+
+
+def begin(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the manifest of a new run, or read that of one to go on with.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the run. Temporary files that a killed run left in it are removed.
+    identity : mapping
+        What determines the run's results, as JSON can hold it.
+
+    Returns
+    -------
+    dict
+        The manifest.
+
+    Raises
+    ------
+    RunError
+        If the folder holds a run of another identity.
+    """
+    path = folder / MANIFEST
+    if path.exists():
+        try:
+            manifest = json.loads(path.read_text())
+            before = manifest["identity"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} is no manifest of relfunc ({error}): give another folder") from error
+        differing = [key for key in {**before, **identity} if before.get(key) != identity.get(key)]
+        if differing:
+            was = "; ".join(f"{key} was {before.get(key)!r}, is {identity.get(key)!r}" for key in differing)
+            raise RunError(f"{folder} holds a run of other arguments ({was}): give another folder, or remove this one")
+    else:
+        if any(folder.glob("attributions-*.nc")):
+            raise RunError(f"{folder} holds shards without a manifest: give another folder, or remove them")
+        manifest = {"identity": dict(identity), "complete": False}
+        write_manifest(folder, manifest)
+    for leftover in (*folder.glob(".attributions-*"), *folder.glob(".manifest-*"), *folder.glob(".run-*")):
+        leftover.unlink(missing_ok=True)
+    return manifest
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from a run's folder, whose temporary files they would take for a killed run's.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the run. Where the system has no such locks, nothing is kept from it.
+
+    Raises
+    ------
+    RunError
+        If another process is at work there.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"another process writes to {folder}: wait for it, or give another folder") from error
+        yield
+    finally:
+        os.close(opened)
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest, in one step."""
+    with replacing(folder / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1))
+
+
+def summary(path: Path) -> tuple[int, list[tuple[str, str]]]:
+    """Return how many samples a shard holds, and which were skipped and why."""
+    with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(path) as file:
+        return len(file.dimensions[SAMPLE]), [tuple(pair) for pair in json.loads(file.getncattr("skipped"))]
+
+
+class Writer:
+    """Writes one shard: inputs and attributions as they come, everything else at its end.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where to write: a temporary name.
+    dims : tuple of str, optional
+        Names of the input's dimensions behind ``sample``.
+    half : bool
+        Whether to round attributions to the ten bits of a float16's mantissa.
+    """
+
+    def __init__(self, path: Path, dims: tuple[str, ...] | None, *, half: bool) -> None:
+        self._path, self._dims, self._half, self._size = path, dims, half, 0
+        self._rest: list[dict[str, Any]] = []
+        with NETCDF4_PYTHON_LOCK:
+            self._file = netCDF4.Dataset(path, "w", format="NETCDF4")
+            self._file.createDimension(SAMPLE, None)
+
+    def append(self, attribution: np.ndarray, kept: np.ndarray | None, rest: dict[str, Any]) -> None:
+        """Write a batch: its attributions and inputs now; identifiers, predictions, labels and targets at the end."""
+        with self._writing():
+            for name, values in ((ATTRIBUTION, attribution), (INPUT, kept)):
+                if values is not None:
+                    if name not in self._file.variables:
+                        self._create(name, values.dtype, self._named(values.shape[1:]), values.shape[1:])
+                    self._file[name][self._size : self._size + len(values)] = values
+        self._size += len(attribution)
+        self._rest.append(rest)
+
+    def close(self, classes: Sequence[str] | None, attrs: Mapping[str, Any]) -> None:
+        """Write what was collected, and close the file."""
+        with self._writing():
+            if self._rest:
+                self._write_rest(classes)
+            self._file.setncatts(attrs)
+            self._file.close()
+
+    def abort(self) -> None:
+        """Close the file if it is open; it is thrown away, so that what could not be written does not matter."""
+        with NETCDF4_PYTHON_LOCK, contextlib.suppress(RuntimeError):
+            if self._file.isopen():
+                self._file.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the lock of all who use netCDF, and turn its errors into one that names the file."""
+        try:
+            with NETCDF4_PYTHON_LOCK:
+                yield
+        except RuntimeError as error:
+            raise OSError(f"cannot write {self._path.parent}: {error}; is the disk full?") from error
+
+    def _write_rest(self, classes: Sequence[str] | None) -> None:
+        rest = {key: np.concatenate([part[key] for part in self._rest]) for key in self._rest[0]}
+        names = classes or [str(i) for i in range(rest[PREDICTION].shape[1])]
+        self._file.createDimension(CLASS, len(names))
+        self._text(CLASS, names)
+        ids = rest.pop(SAMPLE)
+        if ids.dtype.kind == "U":
+            self._text(SAMPLE, ids.tolist())
+        else:
+            rest[SAMPLE] = ids
+        for name, values in rest.items():
+            self._create(name, values.dtype, (CLASS,) if values.ndim > 1 else (), values.shape[1:], whole=True)
+            self._file[name][:] = values
+
+    def _create(
+        self, name: str, dtype: Any, dims: tuple[str, ...], shape: tuple[int, ...], *, whole: bool = False
+    ) -> None:
+        for dim, size in zip(dims, shape, strict=True):
+            if dim not in self._file.dimensions:
+                self._file.createDimension(dim, size)
+        is_bool = np.dtype(dtype) == np.bool_
+        chunks = (max(self._size, 1) if whole else 1, *shape)
+        variable = self._file.createVariable(
+            name,
+            "i1" if is_bool else dtype,
+            (SAMPLE, *dims),
+            compression="zlib",
+            complevel=1,
+            shuffle=True,
+            chunksizes=chunks,
+            **(_HALF if name == ATTRIBUTION and self._half else {}),
+        )
+        if is_bool:
+            variable.setncattr("dtype", "bool")
+
+    def _text(self, dim: str, values: Sequence[str]) -> None:
+        """Store text as characters: netCDF-C crashes where a file with strings is open twice and closed once."""
+        encoded = np.array([value.encode() for value in values])
+        length = f"{dim}_length"
+        self._file.createDimension(length, encoded.dtype.itemsize)
+        variable = self._file.createVariable(dim, "S1", (dim, length))
+        variable.setncattr("_Encoding", "utf-8")
+        variable.set_auto_chartostring(False)
+        variable[:] = netCDF4.stringtochar(encoded)
+
+    def _named(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        if self._dims is not None and len(self._dims) == len(shape):
+            return self._dims
+        return _DIMS.get(len(shape), tuple(f"axis{i}" for i in range(len(shape))))
+
+
+_HALF: dict[str, Any] = {"significant_digits": 10, "quantize_mode": "BitRound"}
+_DIMS = {1: (FEATURE,), 3: (CHANNEL, Y, X)}
