@@ -42,5 +42,10 @@ def one_sided(a: Tensor, sign: int) -> Tensor:
     return a.clamp_(**bounds) if _is_free(a, a) else a.clamp(**bounds)
 
 
+def rectified(a: Tensor) -> Tensor:
+    """Return the positive part."""
+    return a.relu_() if _is_free(a, a) else a.relu()
+
+
 def _is_free(a: Tensor, b: Tensor) -> bool:
     return not torch.is_grad_enabled() and a.shape == b.shape and a.dtype == b.dtype and not is_transformed()

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from .calls import Call, Slot
 from .facts import Facts, dead_below_zero
+from .lifetimes import overwrite_unread, reads_shapes_only, shape_of
 from .memory import plus
 from .propagate import Propagate, needs_output
 from .tables import AnyRule, Elementary, Rule, simplify
@@ -119,6 +120,7 @@ def _lifted(graph: fx.Graph, paths: Sequence[str], further: Sequence[str]) -> tu
 
 def _compiled(graph: fx.Graph) -> fx.GraphModule:
     graph.eliminate_dead_code()
+    overwrite_unread(graph)
     graph.lint()
     return fx.GraphModule(torch.nn.Module(), graph)
 
@@ -152,6 +154,7 @@ class _Backward:
         self._joint, self._copies, self._known, self._rules, self._dead = joint, copies, known, rules, dead
         self._wanted = wanted
         self._relevance: dict[fx.Node, fx.Node] = {}
+        self._shapes: dict[fx.Node, fx.Node] = {}
         self._owned: set[fx.Node] = set()  # relevance in memory that no other value uses
 
     def add(self, node: fx.Node, relevance: fx.Node) -> None:
@@ -176,11 +179,8 @@ class _Backward:
         owned = relevance in self._owned and node.name not in self._wanted
         step, values = propagation(node, self._known, rule, node in self._dead, owned)
         output = self._dead.get(node, node) if needs_output(step.rule) else None
-        args = (
-            relevance,
-            None if output is None else self._copies[output],
-            *(self._copies[v] for v in values),
-        )
+        reads = self._shape if reads_shapes_only(step.rule, step.call) else self._copies.__getitem__
+        args = (relevance, None if output is None else self._copies[output], *map(reads, values))
         sent = self._joint.call_function(step, args)
         for i, slot in enumerate(step.call.data):
             if slot in step.receivers:
@@ -188,6 +188,13 @@ class _Backward:
                 if isinstance(rule, Rule) or (isinstance(rule, Elementary) and owned and len(step.call.data) == 1):
                     self._owned.add(part)
                 self.add(values[slot], part)
+
+    def _shape(self, node: fx.Node) -> fx.Node:
+        """Return what has the shape of a node's value, and lets go of the value."""
+        if node not in self._shapes:
+            with self._joint.inserting_after(self._copies[node]):
+                self._shapes[node] = self._joint.call_function(shape_of, (self._copies[node],))
+        return self._shapes[node]
 
 
 def propagation(

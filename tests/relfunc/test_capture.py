@@ -18,7 +18,7 @@ from relfunc.canonize import canonize
 from relfunc.capture import CaptureError, _export, capture
 from relfunc.facts import facts
 from relfunc.function import Relevance
-from relfunc.ops import name_of
+from relfunc.ops import OPS, name_of
 
 from .reference import cnn, filled, images
 
@@ -235,7 +235,7 @@ def test_names_of_inputs_and_layers_are_free(name):
 def exported(model, *example) -> Relevance:
     graph = canonize(_export(model, example))
     known = facts(graph)
-    return Relevance(model, graph, known, assign(graph, known, COMPOSITE))
+    return Relevance((model, COMPOSITE, OPS, None), graph, known, assign(graph, known, COMPOSITE))
 
 
 class Mixed(nn.Module):

@@ -1,0 +1,73 @@
+"""Lifetimes: values of a program that only give their shape are let go, and those that nobody reads are overwritten.
+
+Both leave all results as they are. A program's peak memory is the activations that rules read later, so that what is
+kept for nothing counts in full.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from .calls import Call
+from .memory import rectified
+from .ops import name_of
+from .tables import AnyRule, Elementary
+from .transposes import TRANSPOSES
+
+
+def reads_shapes_only(rule: AnyRule, call: Call) -> bool:
+    """Whether a rule looks at nothing of an operation's values but their shapes.
+
+    Parameters
+    ----------
+    rule : Rule, Elementary or callable
+        As :func:`relfunc.propagate.Propagate` takes it.
+    call : Call
+        The operation.
+
+    Returns
+    -------
+    bool
+    """
+    if not isinstance(rule, Elementary):
+        return False
+    return rule.name in {"pass", "signal"} or (rule.name == "gradient" and call.name in _BY_SHAPE)
+
+
+def shape_of(value: Any) -> Any:
+    """Return tensors of the same shapes that take no memory."""
+    return pytree.tree_map_only(
+        Tensor, lambda x: torch.zeros((), dtype=x.dtype, device=x.device).expand(x.shape), value
+    )
+
+
+def overwrite_unread(graph: fx.Graph) -> None:
+    """Let each ReLU overwrite its input, where that is fresh memory which nothing else reads.
+
+    Parameters
+    ----------
+    graph : torch.fx.Graph
+        Of a program; it is changed.
+    """
+    for node in graph.nodes:
+        if node.op != "call_function" or node.target not in _RELU:
+            continue
+        source = node.args[0]
+        others = [user for user in source.users if user is not node and user.target is not shape_of]
+        if source.op == "call_function" and name_of(source.target) in _FRESH and not others:
+            node.target, node.kwargs = rectified, {}
+
+
+_RELU = {F.relu, torch.relu, torch.Tensor.relu, torch.ops.aten.relu.default}
+
+_FRESH = {*TRANSPOSES, "batch_norm", "add", "cat"}
+"""Operations that return memory of their own."""
+
+_BY_SHAPE = {
+    *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "permute", "transpose"),
+    *("swapaxes", "t", "cat", "concat", "concatenate", "chunk", "split", "getitem", "sum", "mean"),
+}
+"""Operations whose adjoint, in :data:`relfunc.adjoints.ADJOINTS`, depends on the shape of their input alone."""
