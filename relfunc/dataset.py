@@ -21,7 +21,7 @@ from tqdm import tqdm
 from .explanation import Explain, Explanation
 from .function import Relevance
 from .run import Options, Run
-from .shards import MANIFEST, RunError, alone, begin, remaining, shard, summary, write_manifest
+from .shards import MANIFEST, RunError, alone, begin, remaining, remove_leftovers, shard, summary, write_manifest
 from .sources import digest, source_of
 from .storage import replacing
 
@@ -54,7 +54,8 @@ def attribute_dataset(
 
     The results go into shards, netCDF-4 files as :mod:`relfunc.schema` describes, beside a manifest that says what the
     run is. Stopped at any moment, and started again with the same arguments, it goes on behind the last whole shard;
-    the results are the same to the bit. With other arguments it refuses. Memory does not grow with the samples.
+    the results are the same to the bit if torch has the same number of threads. With other arguments it refuses.
+    Memory does not grow with the samples.
 
     Parameters
     ----------
@@ -222,7 +223,8 @@ def _bytes(a: Tensor) -> Any:
 
 
 def _finished(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write down what there is."""
+    """Write down what there is, and remove what workers that were lost have left."""
+    remove_leftovers(folder)
     summaries = {path.name: summary(path) for path in sorted(folder.glob("attributions-*.nc"))}
     skipped = [pair for _, pairs in summaries.values() for pair in pairs]
     write_manifest(

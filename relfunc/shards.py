@@ -80,9 +80,14 @@ def begin(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
             raise RunError(f"{folder} holds shards without a manifest: give another folder, or remove them")
         manifest = {"identity": dict(identity), "complete": False}
         write_manifest(folder, manifest)
+    remove_leftovers(folder)
+    return manifest
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed."""
     for leftover in (*folder.glob(".attributions-*"), *folder.glob(".manifest-*"), *folder.glob(".run-*")):
         leftover.unlink(missing_ok=True)
-    return manifest
 
 
 @contextlib.contextmanager
