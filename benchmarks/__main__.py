@@ -16,6 +16,7 @@ BENCHMARKS: Final[dict[str, str]] = {
     "capture": "time to capture a model",
     "classes": "relevance of ten classes in one call, beside ten calls",
     "compiled": "torch.compile beside eager",
+    "streaming": "time and memory of writing a dataset's attributions, beside computing them",
     "conservation": "how much of the seed reaches the input, by model",
 }
 NEEDS_ZENNIT: Final = {"attribution", "memory"}

@@ -52,12 +52,12 @@ def _peak(name: str, composite: str, contender: str, batch: int, size: int, devi
             torch.cuda.reset_peak_memory_stats()
             attribute()
             return (torch.cuda.max_memory_allocated() - before) / 2**20
-        before = _resident("VmRSS")
+        before = resident("VmRSS")
         attribute()
-        return _resident("VmHWM") - before
+        return resident("VmHWM") - before
 
 
-def _resident(field: str) -> float:
+def resident(field: str) -> float:
     """MiB of this process; unlike ``ru_maxrss``, ``VmHWM`` does not begin at the size of the parent process."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) / 1024
