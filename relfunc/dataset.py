@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
@@ -205,12 +206,11 @@ def _named(explain: Explain) -> dict[str, str]:
     f = explain.f
     if isinstance(f, nn.Module):
         model = f.made_by[0] if isinstance(f, Relevance) else f
-        arrays = itertools.chain.from_iterable(
-            (name, t.detach().cpu().view(-1)) for name, t in model.state_dict().items()
-        )
         code = [f.program.forward.code] if isinstance(f, Relevance) else []
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            values = threads.map(_digest_of_value, *zip(*model.state_dict().items(), strict=True))
         made["model"] = f"{type(model).__module__}.{type(model).__qualname__}"
-        made["parameters"] = digest(*code, *(_bytes(a) if isinstance(a, Tensor) else a for a in arrays))
+        made["parameters"] = digest(*code, *values)
     if isinstance(f, Relevance):
         made["method"] = "lrp" if made["method"] == "gradient" else f"{made['method']} of lrp"
         made["composite"] = getattr(f.made_by[1], "name", "") or repr(f.made_by[1])
@@ -218,8 +218,11 @@ def _named(explain: Explain) -> dict[str, str]:
     return made
 
 
-def _bytes(a: Tensor) -> Any:
-    return a.contiguous().view(torch.uint8).numpy() if a.numel() else str(a.dtype)
+def _digest_of_value(name: str, a: Any) -> str:
+    if not isinstance(a, Tensor):
+        return digest(name, a)
+    flat = a.detach().cpu().reshape(-1)
+    return digest(name, str(a.dtype), tuple(a.shape), flat.view(torch.uint8).numpy() if a.numel() else None)
 
 
 def _finished(folder: Path, manifest: dict[str, Any]) -> None:

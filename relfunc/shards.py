@@ -7,6 +7,7 @@ are is what the folder says; the manifest is written at the start, and again whe
 import contextlib
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,9 @@ def summary(path: Path) -> tuple[int, list[tuple[str, str]]]:
 class Writer:
     """Writes one shard: inputs and attributions as they come, everything else at its end.
 
+    What hardly shrinks is not compressed: relevance in float32 is mostly noise in its last bits, and compressing it
+    can take as long as computing it. Nor are samples of a few bytes.
+
     Parameters
     ----------
     path : pathlib.Path
@@ -158,7 +162,7 @@ class Writer:
             for name, values in ((ATTRIBUTION, attribution), (INPUT, kept)):
                 if values is not None:
                     if name not in self._file.variables:
-                        self._create(name, values.dtype, self._named(values.shape[1:]), values.shape[1:])
+                        self._create(name, values, self._named(values.shape[1:]))
                     self._file[name][self._size : self._size + len(values)] = values
         self._size += len(attribution)
         self._rest.append(rest)
@@ -197,26 +201,23 @@ class Writer:
         else:
             rest[SAMPLE] = ids
         for name, values in rest.items():
-            self._create(name, values.dtype, (CLASS,) if values.ndim > 1 else (), values.shape[1:], whole=True)
+            self._create(name, values, (CLASS,) if values.ndim > 1 else (), whole=True)
             self._file[name][:] = values
 
-    def _create(
-        self, name: str, dtype: Any, dims: tuple[str, ...], shape: tuple[int, ...], *, whole: bool = False
-    ) -> None:
+    def _create(self, name: str, values: np.ndarray, dims: tuple[str, ...], *, whole: bool = False) -> None:
+        shape = values.shape[1:]
         for dim, size in zip(dims, shape, strict=True):
             if dim not in self._file.dimensions:
                 self._file.createDimension(dim, size)
-        is_bool = np.dtype(dtype) == np.bool_
-        chunks = (max(self._size, 1) if whole else 1, *shape)
+        is_bool = values.dtype == np.bool_
+        half = name == ATTRIBUTION and self._half
         variable = self._file.createVariable(
             name,
-            "i1" if is_bool else dtype,
+            "i1" if is_bool else values.dtype,
             (SAMPLE, *dims),
-            compression="zlib",
-            complevel=1,
-            shuffle=True,
-            chunksizes=chunks,
-            **(_HALF if name == ATTRIBUTION and self._half else {}),
+            chunksizes=(max(self._size, 1) if whole else 1, *shape),
+            **(_ZLIB if half or _is_compressible(values) else {}),
+            **(_HALF if half else {}),
         )
         if is_bool:
             variable.setncattr("dtype", "bool")
@@ -237,5 +238,18 @@ class Writer:
         return _DIMS.get(len(shape), tuple(f"axis{i}" for i in range(len(shape))))
 
 
+def _is_compressible(values: np.ndarray) -> bool:
+    """Whether zlib saves a fifth of samples that are not small, so that it is worth its time."""
+    few = np.ascontiguousarray(values[:8])
+    if few.nbytes < _WORTHWHILE * len(few):
+        return False
+    shuffled = few.view(np.uint8).reshape(-1, few.itemsize).T.tobytes()
+    return len(zlib.compress(shuffled, 1)) <= 0.8 * len(shuffled)
+
+
+_WORTHWHILE = 2048
+"""Bytes of a sample from which on it is compressed; below, that takes longer than the network that it came from."""
+
+_ZLIB: dict[str, Any] = {"compression": "zlib", "complevel": 1, "shuffle": True}
 _HALF: dict[str, Any] = {"significant_digits": 10, "quantize_mode": "BitRound"}
 _DIMS = {1: (FEATURE,), 3: (CHANNEL, Y, X)}

@@ -134,15 +134,16 @@ class Labelled:
     def samples(self, start: int, stop: int | None) -> Iterator[Sample | Unreadable]:
         """Read the samples at these positions, some at a time."""
         stop = self.length or 0 if stop is None else min(stop, self.length or 0)
-        for at in range(start, stop, _AT_ONCE):
-            part = self.data[[name for name in (INPUT, LABEL) if name in self.data]]
-            part = part.isel({SAMPLE: slice(at, min(at + _AT_ONCE, stop))}).load()
+        named = [name for name in (INPUT, LABEL) if name in self.data]
+        step = max(1, min(_AT_ONCE // max(1, self.data[INPUT][:1].nbytes), stop - start))
+        for at in range(start, stop, step):
+            part = self.data[named].isel({SAMPLE: slice(at, min(at + step, stop))}).load()
             raw = part[INPUT].values
             x = self.transform(raw) if self.transform else torch.as_tensor(raw).float()
-            for i in range(len(raw)):
-                label = part[LABEL].values[i] if LABEL in part else None
-                kept = raw[i] if raw.dtype == np.uint8 and x[i].shape == raw[i].shape else None
-                yield Sample(self._ids[at + i].item(), x[i], label, kept)
+            labels = part[LABEL].values if LABEL in part else itertools.repeat(None)
+            kept = raw if raw.dtype == np.uint8 and x.shape == raw.shape else itertools.repeat(None)
+            for sample in zip(self._ids[at : at + len(raw)].tolist(), x, labels, kept, strict=False):
+                yield Sample(*sample)
 
     def fingerprint(self) -> str:
         """Digest shapes, identifiers, labels, and the first and last input."""
@@ -310,12 +311,12 @@ def digest(*parts: Any) -> str:
     for part in parts:
         if isinstance(part, np.ndarray) and part.dtype != object:
             total.update(f"{part.dtype}{part.shape}".encode())
-            total.update(np.ascontiguousarray(part).tobytes())
+            total.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         else:
             total.update(repr(part).encode())
         total.update(b"\0")
     return total.hexdigest()
 
 
-_AT_ONCE = 64
-"""Samples that an xarray Dataset is read at a time."""
+_AT_ONCE = 2**21
+"""Bytes of an xarray Dataset's inputs that are read at a time."""
