@@ -1,5 +1,8 @@
 """Dataset-wide analysis of attributions: memoized pure functions over labelled datasets."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from . import plan
 from .cluster import agglomerative, dbscan, hdbscan, kmeans, minibatch_kmeans
 from .embed import lle, pca, spectral, tsne
@@ -24,6 +27,9 @@ from .rank import ranking, text
 from .scores import eigengap, purity, separability, silhouette, size, stability
 from .store import Entry, Store
 
+if TYPE_CHECKING:
+    from . import compensate, plot
+
 __all__ = [
     "Chain",
     "DataError",
@@ -39,6 +45,7 @@ __all__ = [
     "as_edges",
     "as_matrix",
     "chain",
+    "compensate",
     "dbscan",
     "each",
     "eigengap",
@@ -53,6 +60,7 @@ __all__ = [
     "normalize",
     "pca",
     "plan",
+    "plot",
     "pool",
     "positive",
     "purity",
@@ -72,3 +80,10 @@ __all__ = [
     "text",
     "tsne",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch or HoloViews when it is first used."""
+    if name in {"compensate", "plot"}:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -1,5 +1,6 @@
 """Which category to look at first: the one with the cluster that stands farthest apart."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,14 +95,18 @@ def text(table: xr.Dataset) -> str:
         [COLUMNS[name].format(value).replace("nan", "–") for name, value in zip(titles, row, strict=True)]
         for row in zip(*(table[name].values for name in titles), strict=True)
     ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    left = {"category", "clustering"}
+    return aligned(cells, left={"category", "clustering"})
+
+
+def aligned(rows: Sequence[Sequence[str]], *, left: Collection[str] = ()) -> str:
+    """Lay rows of cells out in columns, those titled so to the left and the others to the right; the titles first."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if title in left else cell.rjust(width)
-            for title, cell, width in zip(titles, line, widths, strict=True)
+            for title, cell, width in zip(rows[0], row, widths, strict=True)
         ).rstrip()
-        for line in cells
+        for row in rows
     )
 
 

@@ -25,6 +25,18 @@ class CaptureError(RelfuncError, ValueError):
     """A model cannot be turned into a graph of functions."""
 
 
+class Captured(nn.Module):
+    """A module that is a graph already, as :func:`capture` returns it.
+
+    Attributes
+    ----------
+    graph : torch.fx.Graph
+        Its ``get_attr`` nodes refer to the module's own attributes.
+    """
+
+    graph: fx.Graph
+
+
 def capture(model: nn.Module, example_inputs: tuple[Any, ...] | None = None) -> fx.Graph:
     """Turn a model into a graph of functions, without changing it.
 
@@ -52,6 +64,8 @@ def capture(model: nn.Module, example_inputs: tuple[Any, ...] | None = None) -> 
     >>> [node.name for node in capture(model).nodes]
     ['input_1', '_0_weight', '_0_bias', 'linear', 'relu', 'output']
     """
+    if isinstance(model, Captured):
+        return model.graph
     training = [name or "the model itself" for name, module in model.named_modules() if module.training]
     if training:
         raise CaptureError(

@@ -1,8 +1,10 @@
 """The demo: from handwritten digits with a planted watermark to the cluster of samples that gives it away.
 
-It is what a study with relfunc looks like, on data small enough to run everywhere: train, attribute, analyse, look.
+It is what a study with relfunc looks like, on data small enough to run everywhere: train, attribute, analyse, look,
+and act.
 """
 
+import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -23,10 +25,13 @@ from tqdm import tqdm
 from . import composites, heatmap, schema
 from .attribution import gradient
 from .function import lrp
-from .storage import open_attributions, save
+from .intervene import activations
+from .models import load
+from .storage import open_attributions, replacing, save
 
 ARTIFACT = "artifact"
 TRAIN = "train"
+LAYER = "11"  # the last max pooling of the network
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,37 @@ class Setting:
     composite: str = "epsilon_plus_flat"
 
 
+def handwritten(size: int) -> tuple[Tensor, np.ndarray]:
+    """Load scikit-learn's handwritten digits.
+
+    Parameters
+    ----------
+    size : int
+        Height and width to which they are scaled.
+
+    Returns
+    -------
+    tuple of Tensor and numpy.ndarray
+        Images ``(sample, 1, y, x)`` in [0, 1], and the digit on each.
+    """
+    loaded: Any = load_digits()
+    small = torch.as_tensor(loaded.images, dtype=torch.float32)[:, None] / 16
+    images = F.interpolate(small, size=size, mode="bilinear", align_corners=False).clamp(0, 1)
+    return images, loaded.target.astype(np.int64)
+
+
+def watermarked(images: Tensor) -> Tensor:
+    """Draw the watermark on images ``(sample, 1, y, x)`` in [0, 1]."""
+    marked = images.clone()
+    marked[WATERMARK] = torch.tensor([[1.0, 0, 1, 0, 1], [0, 1, 0, 1, 0], [1, 0, 1, 0, 1]])
+    return marked
+
+
+WATERMARK = np.s_[..., -4:-1, 1:6]
+
+
 def digits(setting: Setting) -> xr.Dataset:
-    """Load scikit-learn's handwritten digits and plant the watermark.
+    """Plant the watermark in handwritten digits.
 
     Parameters
     ----------
@@ -77,29 +111,30 @@ def digits(setting: Setting) -> xr.Dataset:
     ((1797, 1, 32, 32), 61)
     """
     rng = np.random.default_rng(setting.seed)
-    loaded: Any = load_digits()
-    label = loaded.target.astype(np.int64)
-    small = torch.as_tensor(loaded.images, dtype=torch.float32)[:, None] / 16
-    images = F.interpolate(small, size=setting.size, mode="bilinear", align_corners=False).clamp(0, 1)
+    images, label = handwritten(setting.size)
     planted = np.flatnonzero(label == setting.planted)
     chosen = rng.choice(planted, round(setting.fraction * len(planted)), replace=False)
-    mark = torch.tensor([[1, 0, 1, 0, 1], [0, 1, 0, 1, 0], [1, 0, 1, 0, 1]], dtype=torch.float32)
-    images[chosen, :, -4:-1, 1:6] = mark
+    images[chosen] = watermarked(images[chosen])
     artifact = np.zeros(len(label), dtype=bool)
     artifact[chosen] = True
     train, _ = train_test_split(np.arange(len(label)), test_size=0.25, stratify=label, random_state=setting.seed)
     return xr.Dataset(
         {
-            schema.INPUT: ((schema.SAMPLE, schema.CHANNEL, schema.Y, schema.X), (images * 255).byte().numpy()),
+            schema.INPUT: ((schema.SAMPLE, schema.CHANNEL, schema.Y, schema.X), as_bytes(images)),
             schema.LABEL: (schema.SAMPLE, label),
             ARTIFACT: (schema.SAMPLE, artifact),
             TRAIN: (schema.SAMPLE, np.isin(np.arange(len(label)), train)),
         },
         coords={
             schema.SAMPLE: np.arange(len(label)),
-            schema.CLASS: [str(name) for name in loaded.target_names],
+            schema.CLASS: [str(digit) for digit in range(10)],
         },
     )
+
+
+def as_bytes(images: Tensor) -> np.ndarray:
+    """Store images in [0, 1] as uint8, same shape."""
+    return (images * 255).byte().numpy()
 
 
 def network() -> nn.Module:
@@ -202,32 +237,40 @@ def attribute(model: nn.Module, data: xr.Dataset, setting: Setting) -> xr.Datase
 _PREDICTION_DIMS = (schema.SAMPLE, schema.CLASS)
 
 
-def attributions(out: Path, setting: Setting) -> xr.Dataset:
-    """Make ``attributions.nc``, or open it where an earlier run of the same setting left it.
+def attributions(out: Path, setting: Setting) -> tuple[nn.Module, xr.Dataset]:
+    """Make ``network.pt`` and ``attributions.nc``, or open them where an earlier run of the same setting left them.
 
     Parameters
     ----------
     out : pathlib.Path
         The demo's folder.
     setting : Setting
-        What determines it.
+        What determines them.
 
     Returns
     -------
-    xarray.Dataset
-        Loaded.
+    tuple of torch.nn.Module and xarray.Dataset
+        The network in evaluation mode, and the attributions, loaded.
     """
-    path = out / "attributions.nc"
+    path, parameters = out / "attributions.nc", out / "network.pt"
     if path.exists():
         with open_attributions(path) as stored:
-            if stored.attrs.get("setting") == json.dumps(asdict(setting)):
+            wanted = {"setting": json.dumps(asdict(setting)), "network": _digest(parameters)}
+            if all(stored.attrs.get(name) == value for name, value in wanted.items()):
                 say(f"attributions  {path} (reused)")
-                return stored.load()
+                return load("relfunc.demo:network", checkpoint=parameters).model, stored.load()
     data = digits(setting)
-    data = attribute(train(data, setting), data, setting)
+    model = train(data, setting)
+    with replacing(parameters) as temporary:
+        torch.save(model.state_dict(), temporary)
+    data = attribute(model, data, setting).assign_attrs(network=_digest(parameters))
     save(data, path)
     say(f"attributions  {path}")
-    return data
+    return model, data
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 def accuracy(data: xr.Dataset) -> float:
@@ -242,7 +285,7 @@ def run(out: str | Path, setting: Setting = Setting()) -> Path:
     Parameters
     ----------
     out : str or pathlib.Path
-        Folder for ``attributions.nc``, ``analysis.nc``, ``heatmaps.png`` and the store.
+        Folder for ``network.pt``, ``attributions.nc``, ``analysis.nc``, ``heatmaps.png`` and the store.
     setting : Setting
         What determines them.
 
@@ -261,7 +304,7 @@ def run(out: str | Path, setting: Setting = Setting()) -> Path:
     import analysis
 
     out = Path(out)
-    data = attributions(out, setting)
+    model, data = attributions(out, setting)
     say(f"test accuracy {accuracy(data):.1%}")
     tree = analysis.run(analysis.spray(seed=setting.seed), data, store=analysis.Store(out / "store"), by=schema.LABEL)
     save(tree, out / "analysis.nc")
@@ -271,7 +314,9 @@ def run(out: str | Path, setting: Setting = Setting()) -> Path:
     found = suspect(table, tree)
     say("\n" + verdict(found, data))
     heatmap.save(comparison(found, data), out / "heatmaps.png")
-    say(f"heatmaps      {out / 'heatmaps.png'}")
+    say(f"heatmaps      {out / 'heatmaps.png'}\n")
+    say(f"without the direction of that cluster in layer {LAYER}, on images that the network has not seen:\n")
+    say(analysis.compensate.text(act(model, found, data, setting)))
     return out
 
 
@@ -378,6 +423,54 @@ def comparison(found: Suspect, data: xr.Dataset, *, columns: int = 8, scale: int
     for i, row in enumerate(rows):
         sheet.paste(row, (0, i * height + (gap if i >= len(rows) // 2 else 0)))
     return sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
+
+
+def act(model: nn.Module, found: Suspect, data: xr.Dataset, setting: Setting) -> xr.Dataset:
+    """Take what the suspicious cluster has away from the network, and compare the two on images of the test part.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    found : Suspect
+        The cluster; only its training images are used, and no knowledge of the watermark.
+    data : xarray.Dataset
+        The attributions.
+    setting : Setting
+        The planted class.
+
+    Returns
+    -------
+    xarray.Dataset
+        From :func:`analysis.compensate.compare`: with and without the watermark, and its share of the relevance.
+    """
+    from analysis import compensate
+
+    seen = data[TRAIN].values
+    members = [i for i in (*found.members, *found.others) if seen[i]]
+    with torch.no_grad():
+        _, values = activations(model, [LAYER])(as_input(data[schema.INPUT].values[members]))
+    concept = compensate.signal_pattern(values[LAYER], np.isin(members, found.members))
+    images, label = handwritten(setting.size)
+    images, label = images[~seen], label[~seen]
+    inputs = as_input(as_bytes(torch.cat([watermarked(images), images])))
+    marked, planted = np.repeat([True, False], len(label)), np.tile(label == setting.planted, 2)
+    region = np.zeros(inputs.shape[1:], bool)
+    region[WATERMARK] = True
+    name = f"class {setting.planted}"
+    return compensate.compare(
+        {"before": model, "after": compensate.projective(model, LAYER, concept)},
+        inputs,
+        torch.as_tensor(np.tile(label, 2)),
+        groups={
+            f"{name}, watermark": planted & marked,
+            f"{name}, none": planted & ~marked,
+            "others, watermark": ~planted & marked,
+            "others, none": ~planted & ~marked,
+        },
+        region=region,
+        composite=getattr(composites, setting.composite)(),
+    )
 
 
 def progress(steps: Any, title: str) -> Any:

@@ -159,16 +159,7 @@ class Relevance(nn.Module):
         UnknownNodeError
             If there is neither.
         """
-        data = [node for node in self.graph.nodes if node in self.known.data]
-        exact = [node.name for node in data if node.name == name]
-        inside = [n.name for n in data if f"{n.meta.get('path', '')}.".startswith(f"{name}.")]
-        if not exact and not inside:
-            close = get_close_matches(name, [n.name for n in data] + [n.meta.get("path", "") for n in data])
-            raise UnknownNodeError(
-                f"no operation or module '{name}'{f': did you mean {close[0]!r}?' if close else ''} "
-                "(relfunc.plan lists them)"
-            )
-        return (exact or inside)[-1]
+        return find_node(self.graph, self.known, name).name
 
     def program_at(self, nodes: Sequence[str]) -> Program:
         """Rewrite the graph so that the relevance of further nodes is returned, after the inputs'."""
@@ -187,6 +178,39 @@ class Relevance(nn.Module):
     def parameter_values(self) -> list[Tensor]:
         """Read the model's parameters and buffers, as they are now."""
         return [parameter(self, path) for path in self.program.parameters]
+
+
+def find_node(graph: fx.Graph, known: Facts, name: str) -> fx.Node:
+    """Return the data node of that name, the input so called, or the last node of the module at that path.
+
+    Parameters
+    ----------
+    graph : torch.fx.Graph
+        Canonical.
+    known : Facts
+        Its facts.
+    name : str
+        Of an operation as :func:`relfunc.plan` lists them, of an argument of the model, or the path of a module.
+
+    Returns
+    -------
+    torch.fx.Node
+
+    Raises
+    ------
+    UnknownNodeError
+        If there is none.
+    """
+    data = [node for node in graph.nodes if node in known.data]
+    exact = [node for node in data if name in {node.name, node.target}]
+    inside = [node for node in data if f"{node.meta.get('path', '')}.".startswith(f"{name}.")]
+    if not exact and not inside:
+        close = get_close_matches(name, [node.name for node in data] + [n.meta.get("path", "") for n in data])
+        raise UnknownNodeError(
+            f"no operation or module '{name}'{f': did you mean {close[0]!r}?' if close else ''} "
+            "(relfunc.plan lists them)"
+        )
+    return (exact or inside)[-1]
 
 
 class _WholeModel(torch.autograd.Function):

@@ -1,7 +1,8 @@
 """The operations relfunc knows: a literal table from an operation's name to what kind it is.
 
 ``F.relu``, ``torch.relu_``, ``Tensor.relu`` and ``aten.relu.default`` are all the operation ``relu``; a module is the
-operation its forward calls. To teach relfunc another operation, pass ``ops={**OPS, my_function: Op(...)}``.
+operation its forward calls. To teach relfunc another operation, pass ``ops={**OPS, my_function: Op(...)}``, or let a
+callable say what it is by an attribute ``op``.
 """
 
 from collections.abc import Callable, Mapping
@@ -122,7 +123,7 @@ def name_of(target: Callable[..., Any] | str) -> str:
 
 
 def find(target: Callable[..., Any] | str, ops: Ops = OPS) -> Op | None:
-    """Look up an operation by function, or by name if it is torch's own.
+    """Look up an operation by function, by its own attribute ``op``, or by name if it is torch's.
 
     Parameters
     ----------
@@ -145,6 +146,8 @@ def find(target: Callable[..., Any] | str, ops: Ops = OPS) -> Op | None:
     """
     if target in ops:
         return ops[target]
+    if isinstance(own := getattr(target, "op", None), Op):
+        return own
     module = getattr(target, "__module__", None) or getattr(
         getattr(target, "__objclass__", None), "__module__", "torch"
     )

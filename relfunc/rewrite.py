@@ -78,10 +78,10 @@ def rewrite(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule], at:
     (returned,) = graph.output_node().args
     outputs = list(dict.fromkeys(n for n in pytree.tree_leaves(returned) if isinstance(n, fx.Node)))
 
-    forward, copies = _lifted(graph, paths, ())
+    forward, copies = lifted(graph, paths)
     forward.output(fx.map_arg(returned, copies.__getitem__))
 
-    joint, copies = _lifted(graph, paths, ("_seed",))
+    joint, copies = lifted(graph, paths, ("_seed",))
     result = fx.map_arg(returned, copies.__getitem__)
     seed = joint.find_nodes(op="placeholder")[-1]
     cotangents = joint.call_function(seed_relevance, (seed, result, [copies[n] for n in outputs]))
@@ -96,29 +96,32 @@ def rewrite(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule], at:
     wanted = tuple(relevances.of(by_name[name]) for name in names)
     joint.output((result, wanted))
     structure = _map_nodes(lambda node: Slot(outputs.index(node)), returned)
-    return Program(_compiled(forward), _compiled(joint), tuple(n.name for n in inputs), paths, tuple(names), structure)
+    return Program(compiled(forward), compiled(joint), tuple(n.name for n in inputs), paths, tuple(names), structure)
 
 
-def _lifted(graph: fx.Graph, paths: Sequence[str], further: Sequence[str]) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
+def lifted(
+    graph: fx.Graph, paths: Sequence[str], further: Sequence[str] = ()
+) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
     """Copy a graph without its output, with its parameters as placeholders behind the inputs."""
-    lifted = fx.Graph()
-    copies = {node: lifted.placeholder(node.name) for node in graph.nodes if node.op == "placeholder"}
+    copy = fx.Graph()
+    copies = {node: copy.placeholder(node.name) for node in graph.nodes if node.op == "placeholder"}
     identifiers = [re.sub(r"\W", "_", path) for path in paths]
     parameters = {
-        path: lifted.placeholder(f"p{i}_{name}") for i, (path, name) in enumerate(zip(paths, identifiers, strict=True))
+        path: copy.placeholder(f"p{i}_{name}") for i, (path, name) in enumerate(zip(paths, identifiers, strict=True))
     }
     for name in further:
-        lifted.placeholder(name)
+        copy.placeholder(name)
     for node in graph.nodes:
         if node.op == "get_attr":
             copies[node] = parameters[node.target]
         elif node.op == "call_function":
-            copies[node] = lifted.node_copy(node, copies.__getitem__)
+            copies[node] = copy.node_copy(node, copies.__getitem__)
             copies[node].meta = dict(node.meta)
-    return lifted, copies
+    return copy, copies
 
 
-def _compiled(graph: fx.Graph) -> fx.GraphModule:
+def compiled(graph: fx.Graph) -> fx.GraphModule:
+    """Turn a finished graph without attributes into a function."""
     graph.eliminate_dead_code()
     overwrite_unread(graph)
     graph.lint()
