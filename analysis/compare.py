@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from relfunc import composites, gradient, lrp, relevance_at, rules
 from relfunc.assignment import AnyComposite
-from relfunc.intervene import activations
+from relfunc.interventions import activations
 
 from .concepts import ArtifactModel, Concept
 from .rank import aligned

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relfunc.intervene import Intervened, intervene, parameters_behind
+from relfunc.interventions import Intervened, intervene, parameters_behind
 
 from .compare import compare, text
 from .concepts import ArtifactModel, Concept, linear_probe, signal_pattern

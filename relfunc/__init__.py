@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from .attribution import gradient, per_class, relevance_at
     from .dataset import attribute_dataset
     from .function import lrp
+    from .interventions import activations, intervene
     from .methods import input_x_gradient, integrated_gradients, occlusion, smoothgrad
     from .storage import open_analysis, open_attributions
     from .virelay import to_virelay
 
 __all__ = [
+    "activations",
     "attribute_dataset",
     "attribution",
     "audit",
@@ -25,6 +27,7 @@ __all__ = [
     "heatmap",
     "input_x_gradient",
     "integrated_gradients",
+    "intervene",
     "lrp",
     "methods",
     "occlusion",
@@ -42,11 +45,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "activations": "interventions",
     "attribute_dataset": "dataset",
     "audit": "accounting",
     "gradient": "attribution",
     "input_x_gradient": "methods",
     "integrated_gradients": "methods",
+    "intervene": "interventions",
     "lrp": "function",
     "occlusion": "methods",
     "open_analysis": "storage",

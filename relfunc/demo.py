@@ -25,7 +25,7 @@ from tqdm import tqdm
 from . import composites, heatmap, schema
 from .attribution import gradient
 from .function import lrp
-from .intervene import activations
+from .interventions import activations
 from .models import load
 from .storage import open_attributions, replacing, save
 
