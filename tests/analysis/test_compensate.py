@@ -222,7 +222,7 @@ def test_acting_leaves_the_model_untouched():
 
 
 def shortcut(n=600, seed=0, *, everywhere=False):
-    """Two classes told apart by a weak signal in feature 0, and by an artifact in feature 1 that only one of them has, unless it is everywhere."""
+    """Two classes, told apart by feature 0 and by an artifact in feature 1, of one class unless it is everywhere."""
     label = torch.arange(n) % 2
     noise = torch.randn(n, 4, generator=rng(seed))
     has = torch.rand(n, generator=rng(seed + 1)) < 0.7
