@@ -106,16 +106,15 @@ def separability(
     clusterings = _clusterings(data, "separability")
     whole = np.full(len(clusterings), np.nan)
     each = np.full((len(clusterings), _most(clusterings)), np.nan)
-    white = fisher.whitened(x, ridge)
+    samples = fisher.hat(x, ridge)
     for row, labels in enumerate(clusterings.values()):
         inside = labels != NOISE
         names, size = np.unique(labels[inside], return_counts=True)
         if names.size > 1 and size.min() > 1:
-            whole[row] = fisher.separability(
-                white if inside.all() else fisher.whitened(x[inside], ridge), labels[inside]
-            )
-        for cluster in names[(size > 1) & (labels.size - size > 1)]:
-            each[row, cluster] = fisher.held_out(white, labels == cluster)
+            clustered = samples if inside.all() else fisher.hat(x[inside], ridge)
+            whole[row] = fisher.separability(clustered, labels[inside])
+        judged = names[(size > 1) & (labels.size - size > 1)]
+        each[row, judged] = fisher.held_out(samples, labels[:, None] == judged)
     return _scores(
         clusterings,
         separability=result(SCORE, (CLUSTERING,), whole, **attrs),

@@ -50,10 +50,12 @@ def smallest(weights: sparse.csr_array, k: int, kind: str) -> tuple[NDArray, NDA
     n = _order(weights)
     count, member = connected_components(weights, directed=False)
     largest_first = np.argsort(-np.bincount(member, minlength=count), kind="stable")
+    # every component has the eigenvalue 0, so each adds at most as many above 0 as are wanted beyond those
+    most = 1 + max(k - count, 0)
     found = []
-    for component in largest_first:
+    for component in largest_first[:k]:
         inside = np.flatnonzero(member == component)
-        values, vectors = _connected(weights[inside][:, inside], min(k, inside.size), kind)
+        values, vectors = _connected(weights[inside][:, inside], min(most, inside.size), kind)
         found += [(value, inside, vector) for value, vector in zip(values, vectors.T, strict=True)]
     found = sorted(found, key=lambda entry: entry[0])[:k]
     spread = np.zeros((n, len(found)))

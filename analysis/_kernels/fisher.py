@@ -4,89 +4,144 @@ With the scatters S_b between, S_w within and S_t = S_b + S_w of all samples, an
 
     τ = max_w (wᵀ S_b w) / (wᵀ (S_w + Λ) w) = ρ / (1 − ρ),    ρ = max_w (wᵀ S_b w) / (wᵀ (S_t + Λ) w),
 
-and S_t does not depend on the groups. So the samples are whitened once, Z = (X − mean) (S_t + Λ)^−½, and ρ is the
-largest eigenvalue of the groups' between-scatter there, a matrix of rank below the number of groups.
+and S_t does not depend on the groups. So the matrix H = X (S_t + Λ)⁻¹ Xᵀ of the centred samples X is prepared once.
+With a column y for each group, 1 / √size where a sample belongs to it, S_b = Xᵀ y yᵀ X, and ρ is the largest
+eigenvalue of yᵀ H y, a matrix as small as the number of groups.
 
 For two groups the discriminant is the ridge regression of the membership y on the samples (Hastie, Tibshirani and
-Friedman 2009, The Elements of Statistical Learning, exercise 4.2). Its hat matrix is H = Z Zᵀ, so what a discriminant
+Friedman 2009, The Elements of Statistical Learning, exercise 4.2). H is its hat matrix, so what a discriminant
 fitted without sample i says of it is known without fitting anew: y_i − (y_i − ŷ_i) / (1 − h_ii), with ŷ = H y.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
+
+BLOCK_BYTES = 1 << 25
 
 
-def whitened(x: NDArray, ridge: float) -> NDArray:
-    """Return (x − mean) (S_t + λI)^−½ in principal axes, λ = ridge · tr(S_t) / min(n, d).
+@dataclass(frozen=True)
+class Hat:
+    """The hat matrix H of the samples, n × n, as what it does.
+
+    Parameters
+    ----------
+    diagonal : ndarray of float64, shape (n,)
+        Zero for coinciding points.
+    times : callable
+        Takes y, shape (n, c), and returns H y.
+    """
+
+    diagonal: NDArray
+    times: Callable[[NDArray], NDArray]
+
+
+def hat(x: NDArray, ridge: float) -> Hat:
+    """Return H = X (S_t + λI)⁻¹ Xᵀ of the centred samples X, λ = ridge · tr(S_t) / min(n, d).
 
     Parameters
     ----------
     x : ndarray, shape (n, d)
+        Taken in blocks: beside it, min(n, d)² numbers are held.
     ridge : float
         Strength of the regularisation in units of the mean variance.
 
     Returns
     -------
-    ndarray of float64, shape (n, min(n, d))
-        Zero for coinciding points.
+    Hat
     """
-    x = x.astype(np.float64)
-    x -= x.mean(0)
+    mean = x.mean(0, dtype=np.float64)
     n, d = x.shape
-    square, axes = np.linalg.eigh(x @ x.T if n <= d else x.T @ x)
-    square = np.maximum(square, 0)
-    scores = axes * np.sqrt(square) if n <= d else x @ axes
-    width = square + ridge * square.sum() / min(n, d)
-    resolved = square > square.max() * max(n, d) * np.finfo(np.float64).eps
-    return np.divide(scores, np.sqrt(width), out=np.zeros_like(scores), where=resolved)
+    if n <= d:
+        columns = _parts(d, n)
+        axes, weight, square = _inverted(sum((_outer((x[:, p] - mean[p]).T) for p in columns), np.zeros((n, n))), ridge)
+        matrix = (axes * (weight * square)) @ axes.T
+        return Hat(np.diagonal(matrix), matrix.__matmul__)
+    rows = _parts(n, d)
+    axes, weight, _ = _inverted(sum((_outer(x[p] - mean) for p in rows), np.zeros((d, d))), ridge)
+    inverse = (axes * weight) @ axes.T
+    diagonal = np.concatenate([np.einsum("ij,ij->i", (x[p] - mean) @ inverse, x[p] - mean) for p in rows])
+
+    def times(y: NDArray) -> NDArray:
+        total = inverse @ sum(((x[p] - mean).T @ y[p] for p in rows), np.zeros((d, y.shape[1])))
+        return np.concatenate([(x[p] - mean) @ total for p in rows])
+
+    return Hat(diagonal, times)
 
 
-def separability(white: NDArray, groups: NDArray) -> float:
-    """Return τ of groups of whitened samples; NaN for fewer than two groups.
+def separability(samples: Hat, groups: NDArray) -> float:
+    """Return τ of groups of samples; NaN for fewer than two groups.
 
     Parameters
     ----------
-    white : ndarray, shape (n, r)
-        As :func:`whitened` returns it.
+    samples : Hat
+        As :func:`hat` returns it.
     groups : ndarray, shape (n,)
         One label per sample.
     """
-    names, member, size = np.unique(groups, return_inverse=True, return_counts=True)
-    if names.size < 2 or not white.any():
+    names, size = np.unique(groups, return_counts=True)
+    if names.size < 2 or not samples.diagonal.any():
         return float("nan")
-    total = np.zeros((names.size, white.shape[1]))
-    np.add.at(total, member, white)
-    rho = np.linalg.norm(total / np.sqrt(size)[:, None], 2) ** 2
-    return float(rho / max(1 - rho, np.finfo(np.float64).eps))
+    y = (groups[:, None] == names) / np.sqrt(size)
+    rho = float(linalg.eigvalsh(y.T @ samples.times(y))[-1])
+    return rho / max(1 - rho, np.finfo(np.float64).eps)
 
 
-def held_out(white: NDArray, inside: NDArray) -> float:
-    """Return τ of one group against the rest, every sample judged by a discriminant fitted without it.
+def held_out(samples: Hat, inside: NDArray) -> NDArray:
+    """Return τ of groups, each against the rest, every sample judged by a discriminant fitted without it.
 
     Parameters
     ----------
-    white : ndarray, shape (n, r)
-        As :func:`whitened` returns it.
-    inside : ndarray of bool, shape (n,)
-        Who belongs to the group.
+    samples : Hat
+        As :func:`hat` returns it.
+    inside : ndarray of bool, shape (n, c)
+        Who belongs to each of c groups.
 
     Returns
     -------
-    float
+    ndarray of float64, shape (c,)
         Between- over within-group variance of the held-out projections; 0 if they put the group on the wrong side,
         NaN for an empty group or rest, or coinciding points.
     """
-    n, size = inside.size, int(inside.sum())
-    if size in (0, n) or not white.any():
-        return float("nan")
-    y = inside - size / n
+    if not samples.diagonal.any():
+        return np.full(inside.shape[1], np.nan)
+    n = len(inside)
+    y = inside - inside.mean(0)
     # 1/n is the leverage of the mean; below 1 so that a sample no other one resembles stays finite
-    leverage = np.minimum((white**2).sum(1) + 1 / n, 1 - 1e-9)
-    fitted = white @ (white.T @ y)
-    projection = y - (y - fitted) / (1 - leverage)
+    leverage = np.minimum(samples.diagonal + 1 / n, 1 - 1e-9)
+    projection = y - (y - samples.times(y)) / (1 - leverage)[:, None]
+    return np.array([_ratio(*pair) for pair in zip(projection.T, inside.T, strict=True)])
+
+
+def _ratio(projection: NDArray, inside: NDArray) -> float:
+    n, size = inside.size, int(inside.sum())
+    if size in (0, n):
+        return float("nan")
     inner, outer = projection[inside], projection[~inside]
     if inner.mean() <= outer.mean():
         return 0.0
     between = size * (n - size) / n * (inner.mean() - outer.mean()) ** 2
     within = size * inner.var() + (n - size) * outer.var()
     return float(between / max(within, between * np.finfo(np.float64).eps))
+
+
+def _inverted(scatter: NDArray, ridge: float) -> tuple[NDArray, NDArray, NDArray]:
+    """Return the axes of a scatter, 1 / (s + λ) along each, and s itself; both are 0 where s is rounding error."""
+    square, axes = linalg.eigh(scatter, overwrite_a=True)
+    square = np.maximum(square, 0)
+    resolved = square > square.max() * len(square) * np.finfo(np.float64).eps
+    width = square + ridge * square.sum() / len(square)
+    weight = np.divide(1, width, out=np.zeros_like(width), where=resolved)
+    return axes, weight, square
+
+
+def _outer(rows: NDArray) -> NDArray:
+    return rows.T @ rows
+
+
+def _parts(n: int, row: int) -> list[slice]:
+    rows = max(1, BLOCK_BYTES // (8 * max(row, 1)))
+    return [slice(start, start + rows) for start in range(0, n, rows)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from analysis._kernels.fisher import held_out, separability, whitened
+from analysis._kernels.fisher import hat, held_out, separability
 
 
 def data(n: int, d: int, groups: int) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +26,7 @@ def test_separability_solves_the_generalised_eigenproblem(n: int, d: int, groups
         within += (part - part.mean(0)).T @ (part - part.mean(0))
     strength = ridge * np.trace(between + within) / min(n, d)
     expected = linalg.eigh(between, within + strength * np.eye(d), eigvals_only=True)[-1]
-    assert separability(whitened(x, ridge), member) == pytest.approx(expected, rel=1e-6)
+    assert separability(hat(x, ridge), member) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("n", "d"), [(30, 4), (20, 50)])
@@ -47,32 +47,32 @@ def test_held_out_is_fitting_without_each_sample(n: int, d: int, ridge: float) -
     mean = projection.mean()
     between = a.size * (a.mean() - mean) ** 2 + b.size * (b.mean() - mean) ** 2
     within = ((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum()
-    assert held_out(whitened(x, ridge), inside) == pytest.approx(between / within, rel=1e-6)
+    assert held_out(hat(x, ridge), inside[:, None]).item() == pytest.approx(between / within, rel=1e-6)
 
 
 def test_groups_of_pure_noise_are_separable_in_sample_but_not_held_out() -> None:
     rng = np.random.default_rng(0)
-    white = whitened(rng.normal(size=(60, 200)), 1e-3)
+    samples = hat(rng.normal(size=(60, 200)), 1e-3)
     inside = np.arange(60) < 30
-    assert separability(white, inside) > 10
-    assert held_out(white, inside) < 0.5
+    assert separability(samples, inside) > 10
+    assert held_out(samples, inside[:, None]).item() < 0.5
 
 
 def test_shift_and_rotation_do_not_matter() -> None:
     x, member = data(40, 5, 2)
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0]
-    before, after = whitened(x, 0.1), whitened(x @ turn + 7, 0.1)
+    before, after = hat(x, 0.1), hat(x @ turn + 7, 0.1)
     assert separability(after, member) == pytest.approx(separability(before, member))
-    assert held_out(after, member == 0) == pytest.approx(held_out(before, member == 0))
+    assert held_out(after, (member == 0)[:, None]).item() == pytest.approx(held_out(before, (member == 0)[:, None]).item())
 
 
 @pytest.mark.parametrize("groups", [np.zeros(6), np.arange(6) < 6])
 def test_one_group_has_no_separability(groups: np.ndarray) -> None:
-    assert np.isnan(separability(whitened(np.eye(6), 0.1), groups))
+    assert np.isnan(separability(hat(np.eye(6), 0.1), groups))
 
 
 def test_coinciding_points_have_no_separability() -> None:
-    white = whitened(np.ones((6, 3)), 0.1)
-    assert (white == 0).all()
-    assert np.isnan(separability(white, np.arange(6) % 2))
-    assert np.isnan(held_out(white, np.arange(6) < 3))
+    samples = hat(np.ones((6, 3)), 0.1)
+    assert (samples.diagonal == 0).all()
+    assert np.isnan(separability(samples, np.arange(6) % 2))
+    assert np.isnan(held_out(samples, (np.arange(6) < 3)[:, None])).all()
