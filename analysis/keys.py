@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import inspect
+import math
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +22,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import xxhash
 
 from .errors import KeyingError
 
 Digest = str
 VERSION = "__analysis_version__"
+BLOCK_BYTES = 1 << 25
 
 
 def of_source(data: xr.Dataset) -> Digest:
@@ -36,7 +39,7 @@ def of_source(data: xr.Dataset) -> Digest:
     Parameters
     ----------
     data : xarray.Dataset
-        Every array is read once.
+        Every array is read once, block by block if it is numeric, so that one larger than memory has a key too.
 
     Returns
     -------
@@ -49,7 +52,7 @@ def of_source(data: xr.Dataset) -> Digest:
     (True, False)
     """
     found = [
-        (str(name), tuple(map(str, variable.dims)), name in data.coords, _of_array(variable.values))
+        (str(name), tuple(map(str, variable.dims)), name in data.coords, _of_array(variable))
         for name, variable in data.variables.items()
     ]
     return digest("source", *sorted(found))
@@ -116,7 +119,25 @@ def digest(*parts: Any) -> Digest:
     return hashlib.blake2b(repr(parts).encode(), digest_size=20).hexdigest()
 
 
-def _of_array(values: np.ndarray) -> Digest:
+def blocks(shape: tuple[int, ...], itemsize: int) -> Iterator[Any]:
+    """Cut an array along its first axis into indices of parts that are small enough to be read one by one."""
+    if not shape:
+        yield ()
+        return
+    rows = max(1, BLOCK_BYTES // max(1, itemsize * math.prod(shape[1:])))
+    for start in range(0, shape[0], rows):
+        yield slice(start, start + rows)
+
+
+def _of_array(array: np.ndarray | xr.Variable) -> Digest:
+    if array.dtype.kind in "biufcmMS":
+        little = array.dtype.newbyteorder("<")
+        content = xxhash.xxh3_128()
+        for part in blocks(array.shape, little.itemsize):
+            values = np.ascontiguousarray(array[part], dtype=little)
+            content.update(values.reshape(-1).view(np.uint8).data)
+        return digest("array", little.str, array.shape, content.hexdigest())
+    values = np.asarray(array)
     if values.dtype == object:
         texts = values.ravel().tolist()
         if not all(isinstance(text, str) for text in texts):
@@ -125,10 +146,7 @@ def _of_array(values: np.ndarray) -> Digest:
     if values.dtype.kind in "UT":
         # netCDF has strings of one kind only, without a width
         return digest("text", values.shape, tuple(values.ravel().tolist()))
-    little = values.dtype.newbyteorder("<")
-    content = np.ascontiguousarray(values, dtype=little)
-    hashed = hashlib.blake2b(content.reshape(-1).view(np.uint8).data, digest_size=20).hexdigest()
-    return digest("array", little.str, values.shape, hashed)
+    raise KeyingError(f"an array of type {values.dtype} has no value to be keyed by")
 
 
 def _of_value(value: Any, where: str) -> Any:
@@ -188,10 +206,8 @@ def _of_callable(function: Any, seen: set[int]) -> Iterator[str]:
     )
     if not isinstance(function, types.FunctionType):
         yield f"named {module}.{name} {_version(module)}"
-        if isinstance(function, type) and _package(module) == "__main__":
-            for part in vars(function).values():
-                if isinstance(part, types.FunctionType):
-                    yield from _of_callable(part, seen)
+        if _package(module) == "__main__":
+            yield from _of_methods(function, seen)
         return
     yield f"function {module}.{name} {getattr(function, VERSION, '')}"
     yield f"code {name} {_of_bytecode(function.__code__, function.__doc__)}"
@@ -200,6 +216,14 @@ def _of_callable(function: Any, seen: set[int]) -> Iterator[str]:
         yield f"captured {variable} {_of_value(_content(cell), f'{variable!r}, which {name} captures,')}"
     for referred, value in _references(function):
         yield from _of_reference(referred, value, function, seen)
+
+
+def _of_methods(value: Any, seen: set[int]) -> Iterator[str]:
+    """Code that was written for a class; what :mod:`dataclasses` generates follows from its fields."""
+    for part in vars(value).values() if isinstance(value, type) else ():
+        method = getattr(part, "fget", None) or getattr(part, "__func__", part)
+        if isinstance(method, types.FunctionType) and not method.__code__.co_filename.startswith("<"):
+            yield from _of_callable(method, seen)
 
 
 def _content(cell: types.CellType) -> Any:
@@ -228,9 +252,12 @@ def _references(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         instructions = list(dis.get_instructions(code))
         for at, instruction in enumerate(instructions):
             if instruction.opname == "IMPORT_NAME":
-                level = instructions[at - 2].argval or 0
-                parent = function.__globals__.get("__package__") if level else None
-                yield "import", importlib.import_module("." * level + str(instruction.argval), parent)
+                level, imported = instructions[at - 2].argval or 0, str(instruction.argval)
+                if level or _package(imported) == _package(function.__module__):
+                    parent = function.__globals__.get("__package__") if level else None
+                    yield "import", importlib.import_module("." * level + imported, parent)
+                else:  # of a library only the version counts, so it stands in unloaded: some take seconds to load
+                    yield "import", types.ModuleType(imported)
             elif instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and instruction.argval in function.__globals__:
                 value = function.__globals__[instruction.argval]
                 yield str(instruction.argval), value
@@ -250,6 +277,7 @@ def _of_reference(name: str, value: Any, by: types.FunctionType, seen: set[int])
     if callable(value) and isinstance(home, str):
         if _package(home) == _package(by.__module__):
             yield from _of_callable(value, seen)
+            yield from _of_methods(value, seen)
         else:
             yield f"library {home.partition('.')[0]}.{getattr(value, '__qualname__', name)} {_version(home)}"
         return
