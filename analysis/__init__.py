@@ -25,6 +25,7 @@ from .preprocess import (
 )
 from .rank import ranking, text
 from .scores import eigengap, purity, separability, silhouette, size, stability
+from .steps import per_sample
 from .store import Entry, Store
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ __all__ = [
     "neighbor_graph",
     "normalize",
     "pca",
+    "per_sample",
     "plan",
     "plot",
     "pool",

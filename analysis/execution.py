@@ -1,10 +1,10 @@
 """Running a plan: per category, every step once, from the store where it is known."""
 
-import inspect
-import json
+import dataclasses
 import logging
+import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import joblib
@@ -13,11 +13,14 @@ import xarray as xr
 from tqdm import tqdm
 
 from relfunc import schema
+from relfunc.stack import as_slice
+from relfunc.storage import save
 
 from . import keys
 from .errors import DataError, PlanError
-from .plan import Chain, Each, Plan, Step, name_of, to_toml
-from .steps import CLUSTERING, EMBEDDING, ROLE, ROLES, SCORE, SPECTRUM, is_transient, merged
+from .lineage import Node, expanded, results
+from .plan import Chain, Each, Plan, to_toml
+from .steps import CLUSTERING, EMBEDDING, ROLE, SCORE, SPECTRUM
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,8 @@ def run(
     categories: Sequence[str] | None = None,
     store: Store | None = None,
     workers: int = 1,
+    client: Any = None,
+    out: str | Path | None = None,
     progress: bool = True,
 ) -> xr.DataTree:
     """Run a plan on every category of a dataset.
@@ -44,7 +49,8 @@ def run(
         What to compute.
     data : xarray.Dataset
         With ``attribution(sample, …)``, and the variables the plan and ``by`` name. May be opened lazily: one
-        category at a time is read, and ``input`` never.
+        category at a time is read, block by block where the plan's first steps take one sample at a time, and
+        ``input`` never.
     by : str or None
         "label" or "prediction" (the class of the largest output), or another variable over ``sample`` whose values
         are categories, or over ``sample, class`` with a true value for each of a sample's categories; None for one
@@ -55,8 +61,14 @@ def run(
         Where results are looked up and kept.
     workers : int
         How many categories are computed at the same time, each in a process of its own.
+    client : distributed.Client, optional
+        Of a Dask cluster that computes the categories instead, and branches of the plan side by side; what is lost
+        with a worker is computed again by another. Workers must see the store's folder, and the files of lazily
+        opened data; data in memory are sent to them.
+    out : str or pathlib.Path, optional
+        An ``analysis.nc`` to write the tree to, too.
     progress : bool
-        Whether to show a progress bar, where standard error is a terminal.
+        Whether to show a progress bar of the categories, where standard error is a terminal.
 
     Returns
     -------
@@ -94,35 +106,109 @@ def run(
     if not present:
         raise DataError("run: no category has any samples")
     source = data.drop_vars(schema.INPUT, errors="ignore").drop_attrs()
-    jobs = (joblib.delayed(_category)(plan, source.isel(sample=index), name, store) for name, index in present.items())
-    results = cast(Iterator[xr.Dataset], joblib.Parallel(n_jobs=workers, return_as="generator")(jobs))
-    bar = tqdm(results, "categories", total=len(present), disable=None if progress else True)
+    parts = ((name, source.isel({schema.SAMPLE: as_slice(index)})) for name, index in present.items())
+    computed = _side_by_side(plan, parts, store, workers) if client is None else _on_cluster(plan, parts, store, client)
+    found = dict(tqdm(computed, "categories", total=len(present), disable=None if progress else True))
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=_attrs(plan, by, empty))}
-    for (name, index), found in zip(present.items(), bar, strict=True):
-        nodes |= _layout(name.replace("/", "∕"), index, data[schema.SAMPLE][index], found)
-    return xr.DataTree.from_dict(nodes)
+    for name, index in present.items():
+        nodes |= _layout(name.replace("/", "∕"), index, data[schema.SAMPLE][index], found[name])
+    tree = xr.DataTree.from_dict(nodes)
+    if out is not None:
+        save(tree, out)
+    return tree
 
 
-@dataclass(frozen=True, eq=False)
-class _Node:
-    """A result that may not have been computed yet: a step and the nodes whose results it is given."""
-
-    key: str | None
-    step: Step | None
-    inputs: tuple["_Node", ...] = ()
-    results_only: bool = False
-    memory: dict[str, xr.Dataset] = field(default_factory=dict)
+Named = tuple[str, xr.Dataset]
 
 
-def _category(plan: Plan, source: xr.Dataset, name: str, store: Store | None) -> xr.Dataset:
+def _side_by_side(plan: Plan, parts: Iterator[Named], store: Store | None, workers: int) -> Iterator[Named]:
+    """Compute the categories on this machine."""
+    jobs = (joblib.delayed(_category)(plan, part, name, store) for name, part in parts)
+    return cast(Iterator[Named], joblib.Parallel(n_jobs=workers, return_as="generator")(jobs))
+
+
+def _on_cluster(plan: Plan, parts: Iterator[Named], store: Store | None, client: Any) -> Iterator[Named]:
+    """Compute the categories and their branches as tasks of a Dask cluster; yield categories as they are done."""
+    from dask import config
+    from distributed import as_completed
+
+    store = Store(store.path.resolve()) if store else None
+    # what is sent goes with its task: were it kept by a worker, it would be lost with it
+    with config.set({"distributed.admin.large-graph-warning-threshold": sys.maxsize}):
+        tasks = {}
+        for name, part in parts:
+            state = client.submit(_source, part, name, store, pure=False)
+            tasks[client.submit(_found, _submitted(plan, state, store, client), store, pure=False)] = name
+    try:
+        for task in as_completed(tasks):
+            yield tasks[task], task.result()
+    finally:
+        client.cancel(list(tasks))
+
+
+def _submitted(plan: Plan, state: Any, store: Store | None, client: Any) -> Any:
+    """Submit a plan on the future of the nodes before it; each branch is a task of its own."""
+    for part in _segments(plan):
+        if isinstance(part, Each):
+            ends = [_submitted(inner, state, store, client) for inner in part.plans]
+            branches = [client.submit(_branch, state, end, store, pure=False) for end in ends]
+            state = client.submit(_rejoined, state, branches, pure=False)
+        else:
+            state = client.submit(_advanced, part, state, store, pure=False)
+    return state
+
+
+def _segments(plan: Plan) -> Iterator[Chain | Each]:
+    """Cut a plan into branches and the steps before, between and behind them."""
+    steps: list[Plan] = []
+    for inner in plan.plans if isinstance(plan, Chain) else (plan,):
+        if isinstance(inner, Each):
+            yield from (Chain(tuple(steps)), inner) if steps else (inner,)
+            steps = []
+        else:
+            steps.append(inner)
+    if steps:
+        yield Chain(tuple(steps))
+
+
+def _advanced(plan: Plan, state: tuple[Node, ...], store: Store | None) -> tuple[Node, ...]:
+    """Return the nodes after a plan, computed where that is needed to know their results."""
+    end = expanded(plan, state, keyed=store is not None)
+    for node in end[len(state) :]:
+        results(node, store)
+    return end
+
+
+def _branch(state: tuple[Node, ...], end: tuple[Node, ...], store: Store | None) -> tuple[Node, ...]:
+    """Return what leaves a branch, cut from what it was computed from."""
+    return tuple(
+        dataclasses.replace(node, inputs=(), results_only=True, memory={"": results(node, store)})
+        for node in end[len(state) :]
+    )
+
+
+def _rejoined(state: tuple[Node, ...], branches: list[tuple[Node, ...]]) -> tuple[Node, ...]:
+    return (*state, *(node for branch in branches for node in branch))
+
+
+def _category(plan: Plan, source: xr.Dataset, name: str, store: Store | None) -> Named:
     """Run a plan on one category and return its results."""
-    source = source.load()
+    return name, _found(expanded(plan, _source(source, name, store), keyed=store is not None), store)
+
+
+def _source(source: xr.Dataset, name: str, store: Store | None) -> tuple[Node, ...]:
+    """Check a category's data; what of it is larger than a block stays where it is until a step asks for it."""
+    small = [variable for variable, values in source.variables.items() if values.nbytes <= keys.BLOCK_BYTES]
+    source = source.assign(source[small].load().variables)
     _check_finite(source, name)
-    root = _Node(keys.of_source(source) if store else None, None, memory={"": source})
-    end = _expanded(plan, (root,), store is not None)
+    return (Node(keys.of_source(source) if store else None, memory={"": source}),)
+
+
+def _found(end: tuple[Node, ...], store: Store | None) -> xr.Dataset:
+    """Put the results of all nodes together."""
     found: dict[Hashable, xr.DataArray] = {}
     for node in end[1:]:
-        for variable, values in _results(node, store).data_vars.items():
+        for variable, values in results(node, store).data_vars.items():
             if variable in found:
                 both = f"{found[variable].attrs['step']} and {values.attrs['step']}"
                 raise PlanError(f"run: two steps make '{variable}', {both}: give one of them another name=")
@@ -132,98 +218,19 @@ def _category(plan: Plan, source: xr.Dataset, name: str, store: Store | None) ->
     return xr.Dataset(found)
 
 
-def _expanded(plan: Plan, state: tuple[_Node, ...], keyed: bool) -> tuple[_Node, ...]:
-    """Nodes after a plan, given those before it; nothing is computed."""
-    match plan:
-        case Step():
-            key = keys.of_step(plan.function, _bound(plan), tuple(str(node.key) for node in state)) if keyed else None
-            return (*state, _Node(key, plan, state))
-        case Chain(plans):
-            for inner in plans:
-                state = _expanded(inner, state, keyed)
-            return state
-        case Each(plans):
-            ends = [_expanded(inner, state, keyed)[len(state) :] for inner in plans]
-            branches = [_Node(node.key, node.step, node.inputs, True, node.memory) for end in ends for node in end]
-            return (*state, *branches)
-
-
-def _results(node: _Node, store: Store | None) -> xr.Dataset:
-    """Return what of a node belongs into the tree; working variables are neither read nor, if possible, computed."""
-    if node.step is None or is_transient(node.step.function):
-        return xr.Dataset()
-    if not node.memory and store and node.key:
-        known = store.get(node.key, results_only=True)
-        if known is not None:
-            return known
-        return _only_results(_computed(node, node.step, store))
-    return _only_results(_value(node, store))
-
-
-def _value(node: _Node, store: Store | None) -> xr.Dataset:
-    """Return the result of a node: from memory, from the store, or computed."""
-    if not node.memory and node.step is not None:
-        known = store.get(node.key) if store and node.key and not is_transient(node.step.function) else None
-        if known is None:
-            return _computed(node, node.step, store)
-        node.memory[""] = known
-    return node.memory[""]
-
-
-def _computed(node: _Node, plan: Step, store: Store | None) -> xr.Dataset:
-    """Compute the result of a node and keep it."""
-    computed = plan.function(_folded(node.inputs, store), **dict(plan.params))
-    if not isinstance(computed, xr.Dataset):
-        raise PlanError(f"{name_of(plan.function)} returned a {type(computed).__name__}, not a Dataset")
-    computed = _described(computed, plan, node.key)
-    if store and node.key and not is_transient(plan.function):
-        computed = store.put(node.key, computed, step=_qualified(plan), parameters=_parameters(plan))
-    node.memory[""] = computed
-    return computed
-
-
-def _folded(nodes: Iterable[_Node], store: Store | None) -> xr.Dataset:
-    data = xr.Dataset()
-    for node in nodes:
-        value = _results(node, store) if node.results_only else _value(node, store)
-        data = merged(data, value)
-    return data
-
-
-def _only_results(data: xr.Dataset) -> xr.Dataset:
-    return data[[name for name, values in data.data_vars.items() if values.attrs.get(ROLE) in ROLES]]
-
-
-def _described(computed: xr.Dataset, plan: Step, key: str | None) -> xr.Dataset:
-    """Write on every result what made it."""
-    attrs = {"step": _qualified(plan), "parameters": _parameters(plan), **({"key": key} if key else {})}
-    results = _only_results(computed)
-    return computed.assign({name: values.assign_attrs(attrs) for name, values in results.data_vars.items()})
-
-
-def _bound(plan: Step) -> dict[str, Any]:
-    """All parameters of a step, defaults included."""
-    bound = inspect.signature(plan.function).bind(None, **dict(plan.params))
-    bound.apply_defaults()
-    return dict(list(bound.arguments.items())[1:])
-
-
-def _parameters(plan: Step) -> str:
-    return json.dumps(_bound(plan), default=str, sort_keys=True)
-
-
-def _qualified(plan: Step) -> str:
-    module, name = getattr(plan.function, "__module__", ""), getattr(plan.function, "__qualname__", None)
-    return f"{module}.{name or name_of(plan.function)}"
-
-
 def _check_finite(source: xr.Dataset, category: str) -> None:
-    attribution = source[schema.ATTRIBUTION]
+    attribution = source[schema.ATTRIBUTION].variable
     if not np.issubdtype(attribution.dtype, np.floating):
         return
-    finite = np.isfinite(attribution.values).all(tuple(range(1, attribution.ndim)))
-    if not finite.all():
-        wrong = source[schema.SAMPLE].values[~finite].tolist()
+    wrong: list[Any] = []
+    for part in keys.blocks(attribution.shape, attribution.dtype.itemsize):
+        values = attribution[part].values
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(values.sum()):
+                continue
+        finite = np.isfinite(values).all(tuple(range(1, values.ndim)))
+        wrong += source[schema.SAMPLE].values[part][~finite].tolist()
+    if wrong:
         raise DataError(
             f"category '{category}': the attribution of sample {wrong[0]!r} holds NaN or infinity"
             f"{f', and of {len(wrong) - 1} more' if len(wrong) > 1 else ''}: attribute it anew or drop it"

@@ -293,9 +293,15 @@ def _version(module: str) -> str:
     package = _package(module)
     if package in sys.stdlib_module_names or package == "__main__":
         return "" if package == "__main__" else f"python {sys.version_info.major}.{sys.version_info.minor}"
-    for distribution in importlib.metadata.packages_distributions().get(package, [package]):
+    for distribution in _distributions().get(package, [package]):
         try:
             return f"{distribution} {importlib.metadata.version(distribution)}"
         except importlib.metadata.PackageNotFoundError:
             continue
     return str(getattr(sys.modules.get(package), "__version__", ""))
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Which distributions have which packages; to find out takes most of a second."""
+    return importlib.metadata.packages_distributions()

@@ -8,12 +8,12 @@ import xarray as xr
 from relfunc.schema import ATTRIBUTION, CHANNEL, FEATURE, SAMPLE, X, Y
 
 from .errors import DataError
-from .steps import FEATURES, choice, transient, variable
+from .steps import FEATURES, choice, per_sample, transient, variable
 
 NORMS = ("sum", "max", "euclidean")
 
 
-@transient
+@per_sample
 def sum_channels(data: xr.Dataset, *, dim: str = CHANNEL) -> xr.Dataset:
     """Sum the attribution over channels; where it has none, it stays as it is.
 
@@ -39,7 +39,7 @@ def sum_channels(data: xr.Dataset, *, dim: str = CHANNEL) -> xr.Dataset:
     return _only(attribution.sum(dim) if dim in attribution.dims else attribution)
 
 
-@transient
+@per_sample
 def select_channel(data: xr.Dataset, *, channel: int | str, dim: str = CHANNEL) -> xr.Dataset:
     """Keep one channel.
 
@@ -71,7 +71,7 @@ def select_channel(data: xr.Dataset, *, channel: int | str, dim: str = CHANNEL) 
     return _only(chosen)
 
 
-@transient
+@per_sample
 def absolute(data: xr.Dataset) -> xr.Dataset:
     """Take the absolute value: where relevance is, whatever its sign.
 
@@ -93,7 +93,7 @@ def absolute(data: xr.Dataset) -> xr.Dataset:
     return _only(abs(variable(data, ATTRIBUTION, "absolute")))
 
 
-@transient
+@per_sample
 def positive(data: xr.Dataset) -> xr.Dataset:
     """Keep the positive part: what speaks for the class.
 
@@ -115,7 +115,7 @@ def positive(data: xr.Dataset) -> xr.Dataset:
     return _only(variable(data, ATTRIBUTION, "positive").clip(min=0))
 
 
-@transient
+@per_sample
 def normalize(data: xr.Dataset, *, by: str = "sum") -> xr.Dataset:
     """Divide each sample's attribution by its magnitude, so that confident samples weigh no more than others.
 
@@ -151,7 +151,7 @@ def normalize(data: xr.Dataset, *, by: str = "sum") -> xr.Dataset:
     return _only(attribution / xr.where(magnitude > 0, magnitude, 1))
 
 
-@transient
+@per_sample
 def square_root(data: xr.Dataset) -> xr.Dataset:
     """Take the square root, keeping the sign, so that little relevance spread widely counts beside much in one place.
 
@@ -177,7 +177,7 @@ def square_root(data: xr.Dataset) -> xr.Dataset:
     return _only(xr.where(attribution < 0, -1, 1) * abs(attribution) ** 0.5)
 
 
-@transient
+@per_sample
 def pool(data: xr.Dataset, *, window: int = 2, dims: Sequence[str] = (Y, X)) -> xr.Dataset:
     """Sum the attribution over windows, so that shifts within one do not count; the total is conserved.
 
@@ -211,7 +211,7 @@ def pool(data: xr.Dataset, *, window: int = 2, dims: Sequence[str] = (Y, X)) -> 
     return xr.Dataset({ATTRIBUTION: (attribution.dims, values)})
 
 
-@transient
+@per_sample
 def resize(data: xr.Dataset, *, height: int, width: int, dims: Sequence[str] = (Y, X)) -> xr.Dataset:
     """Resample heatmaps on another grid by the area their pixels share; the total is conserved.
 

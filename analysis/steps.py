@@ -27,6 +27,7 @@ FEATURES: Final = "features"
 
 AnyStep = TypeVar("AnyStep", bound=Callable[..., xr.Dataset])
 _TRANSIENT = "__analysis_transient__"
+_PER_SAMPLE = "__analysis_per_sample__"
 
 
 def transient(step: AnyStep) -> AnyStep:
@@ -38,6 +39,37 @@ def transient(step: AnyStep) -> AnyStep:
 def is_transient(step: Callable[..., Any]) -> bool:
     """Whether a step's result is computed again rather than stored."""
     return getattr(step, _TRANSIENT, False)
+
+
+def per_sample(step: AnyStep) -> AnyStep:
+    """Mark a step that makes working variables, over ``sample`` first, of each sample by itself.
+
+    It may then be given a few samples at a time: such steps in a row never hold more than a block of samples and
+    their common result, so attributions may be larger than memory. The result is computed again rather than stored.
+
+    Parameters
+    ----------
+    step : callable
+        A step.
+
+    Returns
+    -------
+    callable
+        The same.
+
+    Examples
+    --------
+    >>> @per_sample
+    ... def halved(data):
+    ...     return data[["attribution"]] / 2
+    """
+    setattr(step, _PER_SAMPLE, True)
+    return transient(step)
+
+
+def is_per_sample(step: Callable[..., Any]) -> bool:
+    """Whether a step may be given a few samples at a time."""
+    return getattr(step, _PER_SAMPLE, False)
 
 
 def variable(data: xr.Dataset, name: str, step: str) -> xr.DataArray:

@@ -90,14 +90,14 @@ class _Stacked(BackendArray):
         for number in np.unique(of_part):
             inside = np.flatnonzero(of_part == number)
             local = rows[inside] - (self._ends[number] - len(self._parts[number]))
-            values = np.asarray(self._parts[number][(_as_slice(local), *rest)].values)
+            values = np.asarray(self._parts[number][(as_slice(local), *rest)].values)
             if read is None:
                 read = np.empty((len(rows), *values.shape[1:]), dtype=self.dtype)
             read[inside] = values
         return read if read is not None else np.asarray(self._parts[0][(slice(0, 0), *rest)].values)
 
 
-def _as_slice(rows: np.ndarray) -> np.ndarray | slice:
+def as_slice(rows: np.ndarray) -> np.ndarray | slice:
     """Return rows that follow one another as a slice, which is read faster."""
     if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
         return slice(int(rows[0]), int(rows[-1]) + 1)

@@ -63,7 +63,9 @@ def test_shift_and_rotation_do_not_matter() -> None:
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0]
     before, after = hat(x, 0.1), hat(x @ turn + 7, 0.1)
     assert separability(after, member) == pytest.approx(separability(before, member))
-    assert held_out(after, (member == 0)[:, None]).item() == pytest.approx(held_out(before, (member == 0)[:, None]).item())
+    assert held_out(after, (member == 0)[:, None]).item() == pytest.approx(
+        held_out(before, (member == 0)[:, None]).item()
+    )
 
 
 @pytest.mark.parametrize("groups", [np.zeros(6), np.arange(6) < 6])

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 import analysis
-from analysis import Store, StoreError, chain, execution, keys, run, spray, step
+from analysis import Store, StoreError, chain, keys, lineage, run, spray, step
 
 from .data import attributions
 
@@ -83,7 +83,7 @@ def test_warm_run_reads_the_source_once_and_computes_nothing(tmp_path: Path, mon
         raise AssertionError("a step's input was put together")
 
     monkeypatch.setattr(keys, "of_source", watched)
-    monkeypatch.setattr(execution, "_folded", refused)
+    monkeypatch.setattr(lineage, "folded", refused)
     assert run(PLAN, data, store=Store(tmp_path)).identical(cold)
     assert hashed["attribution"] == data["attribution"].nbytes
     assert hashed["label"] == data["label"].nbytes

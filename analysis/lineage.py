@@ -1,0 +1,193 @@
+"""Nodes: results that may not have been computed yet, each known by the steps and nodes it comes from."""
+
+import dataclasses
+import inspect
+import json
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterable
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from relfunc.schema import SAMPLE
+
+from . import keys
+from .errors import PlanError
+from .plan import Chain, Each, Plan, Step, name_of
+from .steps import ROLE, ROLES, is_per_sample, is_transient, merged
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+Apply = Callable[[xr.Dataset], xr.Dataset]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Node:
+    """The result of some steps on the results of other nodes.
+
+    Parameters
+    ----------
+    key : str or None
+        Under which a store knows the result.
+    steps : tuple of Step
+        None for a source, and several only if each takes one sample at a time.
+    inputs : tuple of Node
+        What the first step is given.
+    results_only : bool
+        Whether those after it see only its results, as they do behind a branch.
+    memory : dict
+        The result, once it is there.
+    """
+
+    key: str | None
+    steps: tuple[Step, ...] = ()
+    inputs: tuple["Node", ...] = ()
+    results_only: bool = False
+    memory: dict[str, xr.Dataset] = dataclasses.field(default_factory=dict)
+
+    def __sizeof__(self) -> int:
+        """Bytes in memory, by which Dask decides whether a node is worth sending."""
+        return object.__sizeof__(self) + sum(values.nbytes for values in self.memory.values())
+
+
+def expanded(plan: Plan, state: tuple[Node, ...], *, keyed: bool) -> tuple[Node, ...]:
+    """Return the nodes after a plan, given those before it; nothing is computed."""
+    match plan:
+        case Step():
+            return (*state, _node((plan,), state, keyed))
+        case Chain(plans):
+            for one_by_one, group in groupby(plans, _is_per_sample):
+                if one_by_one:
+                    state = (*state, _node(tuple(step for step in group if isinstance(step, Step)), state, keyed))
+                    continue
+                for inner in group:
+                    state = expanded(inner, state, keyed=keyed)
+            return state
+        case Each(plans):
+            ends = [expanded(inner, state, keyed=keyed) for inner in plans]
+            return joined(state, ends)
+
+
+def joined(state: tuple[Node, ...], ends: Iterable[tuple[Node, ...]]) -> tuple[Node, ...]:
+    """Return the nodes after branches that began with the same nodes."""
+    branches = [node for end in ends for node in end[len(state) :]]
+    return (*state, *(dataclasses.replace(node, results_only=True) for node in branches))
+
+
+def results(node: Node, store: Store | None) -> xr.Dataset:
+    """Return what of a node belongs into the tree; working variables are neither read nor, if possible, computed."""
+    if not node.steps or _is_transient(node):
+        return xr.Dataset()
+    if not node.memory and store and node.key:
+        known = store.get(node.key, results_only=True)
+        return known if known is not None else _only_results(_computed(node, store))
+    return _only_results(value(node, store))
+
+
+def value(node: Node, store: Store | None) -> xr.Dataset:
+    """Return the result of a node: from memory, from the store, or computed."""
+    if node.memory:
+        return node.memory[""]
+    known = store.get(node.key) if store and node.key and not _is_transient(node) else None
+    if known is None:
+        return _computed(node, store)
+    return node.memory.setdefault("", known)
+
+
+def qualified(plan: Step) -> str:
+    """Name of a step's function with its module."""
+    module, name = getattr(plan.function, "__module__", ""), getattr(plan.function, "__qualname__", None)
+    return f"{module}.{name or name_of(plan.function)}"
+
+
+def _node(steps: tuple[Step, ...], state: tuple[Node, ...], keyed: bool) -> Node:
+    if not keyed:
+        return Node(None, steps, state)
+    inputs = tuple(str(node.key) for node in state)
+    for step in steps:
+        inputs = (*inputs, keys.of_step(step.function, _bound(step), inputs))
+    return Node(inputs[-1], steps, state)
+
+
+def _is_per_sample(plan: Plan) -> bool:
+    return isinstance(plan, Step) and is_per_sample(plan.function)
+
+
+def _is_transient(node: Node) -> bool:
+    return all(is_transient(step.function) for step in node.steps)
+
+
+def _computed(node: Node, store: Store | None) -> xr.Dataset:
+    """Compute the result of a node and keep it."""
+    last = node.steps[-1]
+    began = time.perf_counter()
+    data = folded(node.inputs, store)
+    blockwise = _is_per_sample(last)
+    computed = _by_blocks(data, node.steps) if blockwise else _described(_called(last, data), last, node.key)
+    if store and node.key and not _is_transient(node):
+        computed = store.put(node.key, computed, step=qualified(last), parameters=_parameters(last))
+    log.info("%s: %.1f s", ", ".join(map(str, node.steps)), time.perf_counter() - began)
+    return node.memory.setdefault("", computed)
+
+
+def folded(nodes: Iterable[Node], store: Store | None) -> xr.Dataset:
+    """Return the dataset that a step after some nodes is given."""
+    data = xr.Dataset()
+    for node in nodes:
+        data = merged(data, results(node, store) if node.results_only else value(node, store))
+    return data
+
+
+def _called(plan: Step, data: xr.Dataset) -> xr.Dataset:
+    computed = plan.function(data, **dict(plan.params))
+    if not isinstance(computed, xr.Dataset):
+        raise PlanError(f"{name_of(plan.function)} returned a {type(computed).__name__}, not a Dataset")
+    return computed
+
+
+def _by_blocks(data: xr.Dataset, steps: tuple[Step, ...]) -> xr.Dataset:
+    """Apply steps that take one sample at a time to blocks of samples, of which only the last result is kept."""
+    n = data.sizes[SAMPLE]
+    row = sum(variable.nbytes for variable in data.data_vars.values() if SAMPLE in variable.dims) // n
+    whole: dict[Hashable, xr.Variable] = {}
+    for part in keys.blocks((n,), row):
+        block, made = data.isel({SAMPLE: part}), xr.Dataset()
+        for step in steps:
+            computed = _called(step, merged(block, made))
+            made = merged(made, computed)
+        for name, values in made.variables.items():
+            if values.dims[:1] != (SAMPLE,):
+                raise PlanError(
+                    f"{steps[-1]}: '{name}' has dimensions {values.dims}: per sample, 'sample' is the first"
+                )
+            if name not in whole:
+                shape = (n, *values.shape[1:])
+                whole[name] = xr.Variable(values.dims, np.empty(shape, values.dtype), values.attrs)
+            whole[name][part] = values
+    return xr.Dataset(whole)
+
+
+def _only_results(data: xr.Dataset) -> xr.Dataset:
+    return data[[name for name, values in data.data_vars.items() if values.attrs.get(ROLE) in ROLES]]
+
+
+def _described(computed: xr.Dataset, plan: Step, key: str | None) -> xr.Dataset:
+    """Write on every result what made it."""
+    attrs = {"step": qualified(plan), "parameters": _parameters(plan), **({"key": key} if key else {})}
+    found = _only_results(computed)
+    return computed.assign({name: values.assign_attrs(attrs) for name, values in found.data_vars.items()})
+
+
+def _bound(plan: Step) -> dict[str, Any]:
+    """All parameters of a step, defaults included."""
+    bound = inspect.signature(plan.function).bind(None, **dict(plan.params))
+    bound.apply_defaults()
+    return dict(list(bound.arguments.items())[1:])
+
+
+def _parameters(plan: Step) -> str:
+    return json.dumps(_bound(plan), default=str, sort_keys=True)
