@@ -4,12 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import plan
-from .cluster import agglomerative, dbscan, hdbscan, kmeans, minibatch_kmeans
-from .embed import lle, pca, spectral, tsne
+from .cluster import agglomerative, dbscan, hdbscan, kmeans, minibatch_kmeans, spectral_clustering
+from .embed import lle, pca, spectral, tsne, umap
 from .errors import DataError, KeyingError, PlanError, StoreError
 from .estimators import estimator
 from .execution import run
-from .graph import as_edges, as_matrix, neighbor_graph
+from .graph import approximate_neighbor_graph, as_edges, as_matrix, neighbor_graph
 from .plan import Chain, Each, Step, chain, each, spray, step
 from .preprocess import (
     absolute,
@@ -27,6 +27,7 @@ from .rank import ranking, text
 from .scores import eigengap, purity, separability, silhouette, size, stability
 from .steps import per_sample
 from .store import Entry, Store
+from .sweep import sweep
 
 if TYPE_CHECKING:
     from . import compensate, plot
@@ -43,6 +44,7 @@ __all__ = [
     "StoreError",
     "absolute",
     "agglomerative",
+    "approximate_neighbor_graph",
     "as_edges",
     "as_matrix",
     "chain",
@@ -74,13 +76,16 @@ __all__ = [
     "silhouette",
     "size",
     "spectral",
+    "spectral_clustering",
     "spray",
     "square_root",
     "stability",
     "step",
     "sum_channels",
+    "sweep",
     "text",
     "tsne",
+    "umap",
 ]
 
 

@@ -80,6 +80,59 @@ def kmeans(
     return xr.Dataset(found)
 
 
+def spectral_clustering(
+    data: xr.Dataset,
+    *,
+    clusters: Sequence[int] = (2,),
+    embedding: str = "spectral",
+    n_init: int = 10,
+    seed: int = 0,
+    name: str = "spectral",
+) -> xr.Dataset:
+    """Cluster a graph by k-means of the first k eigenvectors of its Laplacian, rows of unit length [1]_.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With an embedding of :func:`analysis.spectral` that has as many eigenvectors as there are clusters; one
+        embedding serves all numbers of clusters.
+    clusters : sequence of int
+        The numbers of clusters to try.
+    embedding : str
+        The embedding.
+    n_init : int
+        How many starts; the best is kept.
+    seed : int
+        Seed of the starts.
+    name : str
+        The clusterings are called ``<name>-<k>``, two digits.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``<name>-02(sample)`` and so on, int32.
+
+    References
+    ----------
+    .. [1] Ng, Jordan and Weiss 2001, On spectral clustering: analysis and an algorithm, NeurIPS 14, section 2.
+
+    Examples
+    --------
+    >>> data = xr.Dataset({"spectral": (("sample", "eigen"), [[0.7, 0.0], [0.0, 1.0], [0.7, 0.0]])})
+    >>> spectral_clustering(data)["spectral-02"].values
+    array([0, 1, 0], dtype=int32)
+    """
+    found = matrix(data, embedding, "spectral_clustering").shape
+    if max(_counts(clusters, "spectral_clustering")) > found[1] < found[0]:
+        raise DataError(
+            f"spectral_clustering: clusters={tuple(clusters)} need as many eigenvectors, and '{embedding}' has "
+            f"{found[1]}: raise n_eigenvalues"
+        )
+    return kmeans(
+        data, clusters=clusters, embedding=embedding, n_dims=0, unit_rows=True, n_init=n_init, seed=seed, name=name
+    )
+
+
 def minibatch_kmeans(
     data: xr.Dataset,
     *,

@@ -170,6 +170,87 @@ def tsne(
     return xr.Dataset({name: result(EMBEDDING, (SAMPLE, COMPONENT), embedded, features=features, seed=seed)})
 
 
+def umap(
+    data: xr.Dataset,
+    *,
+    n_components: int = 2,
+    min_dist: float = 0.1,
+    n_epochs: int | None = None,
+    seed: int = 0,
+    name: str = "umap",
+) -> xr.Dataset:
+    """Embed the samples by the layout that UMAP [1]_ gives their graph: no second search for neighbours.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With a graph, as :func:`analysis.neighbor_graph` makes it; ``weights="self-tuning"`` comes near UMAP's own.
+    n_components : int
+        Dimensions of the map.
+    min_dist : float
+        How near to each other samples may lie in it.
+    n_epochs : int, optional
+        Rounds of the optimisation; 500, or 200 for more than 10,000 samples, if not given.
+    seed : int
+        Seed of the optimisation, which starts from the spectral embedding.
+    name : str
+        The embedding's name.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``<name>(sample, component)``. Fewer than five samples, or a graph without edges, are laid out by their
+        spectral embedding instead.
+
+    Raises
+    ------
+    DataError
+        If the extra ``umap`` is not installed.
+
+    References
+    ----------
+    .. [1] McInnes, Healy and Melville 2018, UMAP: uniform manifold approximation and projection, arXiv 1802.03426.
+
+    Examples
+    --------
+    >>> from analysis import neighbor_graph
+    >>> data = xr.Dataset({"features": (("sample", "feature"), [[0.0], [1.0], [8.0], [9.0]])})
+    >>> dict(umap(neighbor_graph(data, n_neighbors=1).assign_coords(sample=range(4)))["umap"].sizes)
+    {'sample': 4, 'component': 2}
+    """
+    weights = as_matrix(data)
+    n = data.sizes[SAMPLE]
+    embedded = _padded(smallest(weights, min(n_components + 1, n), "symmetric")[1][:, 1:], n_components)
+    if n >= 5 and weights.nnz:
+        try:
+            from umap.umap_ import find_ab_params, simplicial_set_embedding  # an extra, and slow to load
+        except ImportError as error:
+            raise DataError(f'umap needs umap-learn ({error}): pip install "relfunc[umap]"') from error
+        random = np.random.RandomState(seed)
+        spread = embedded + random.normal(scale=1e-4 * embedded.std(), size=embedded.shape)
+        a, b = find_ab_params(1.0, min_dist)
+        embedded, _ = simplicial_set_embedding(
+            spread.astype(np.float32),
+            weights,
+            n_components,
+            initial_alpha=1.0,
+            a=a,
+            b=b,
+            gamma=1.0,
+            negative_sample_rate=5,
+            n_epochs=n_epochs,
+            init=spread,
+            random_state=random,
+            metric="euclidean",
+            metric_kwds={},
+            densmap=False,
+            densmap_kwds={},
+            output_dens=False,
+        )
+        embedded = np.asarray(embedded, np.float64)
+    return xr.Dataset({name: result(EMBEDDING, (SAMPLE, COMPONENT), embedded, seed=seed, min_dist=min_dist)})
+
+
 def lle(
     data: xr.Dataset,
     *,

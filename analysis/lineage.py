@@ -161,9 +161,7 @@ def _by_blocks(data: xr.Dataset, steps: tuple[Step, ...]) -> xr.Dataset:
             made = merged(made, computed)
         for name, values in made.variables.items():
             if values.dims[:1] != (SAMPLE,):
-                raise PlanError(
-                    f"{steps[-1]}: '{name}' has dimensions {values.dims}: per sample, 'sample' is the first"
-                )
+                raise PlanError(f"{steps[-1]}: '{name}' has dimensions {values.dims}: 'sample' must be the first")
             if name not in whole:
                 shape = (n, *values.shape[1:])
                 whole[name] = xr.Variable(values.dims, np.empty(shape, values.dtype), values.attrs)

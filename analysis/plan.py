@@ -142,6 +142,7 @@ def spray(
     n_neighbors: int | None = 10,
     n_eigenvalues: int = 16,
     clusters: Iterable[int] = range(2, 9),
+    approximate: bool = False,
     tsne: bool = True,
     seed: int = 0,
 ) -> Chain:
@@ -158,10 +159,13 @@ def spray(
         Dimensions of the spectral embedding.
     clusters : iterable of int
         The numbers of clusters that k-means tries.
+    approximate : bool
+        Whether neighbours are found by :func:`analysis.approximate_neighbor_graph`, for hundreds of thousands of
+        samples in one category.
     tsne : bool
         Whether to map the spectral embedding to two dimensions.
     seed : int
-        Seed of k-means and t-SNE.
+        Seed of k-means, t-SNE and the search for approximate neighbours.
 
     Returns
     -------
@@ -191,6 +195,7 @@ def spray(
        ├─ silhouette(n_dims=8)
        └─ size()
     """
+    exact = step(graph.neighbor_graph, n_neighbors=n_neighbors)
     drawn = (step(embed.tsne, seed=seed),) if tsne else ()
     return chain(
         step(preprocess.sum_channels),
@@ -198,7 +203,7 @@ def spray(
         step(preprocess.normalize, by="sum"),
         step(preprocess.square_root),
         step(preprocess.flatten),
-        step(graph.neighbor_graph, n_neighbors=n_neighbors),
+        step(graph.approximate_neighbor_graph, n_neighbors=n_neighbors, seed=seed) if approximate else exact,
         step(embed.spectral, n_eigenvalues=n_eigenvalues, laplacian="symmetric"),
         step(cluster.kmeans, clusters=clusters, n_dims=0, unit_rows=True, seed=seed),
         each(
