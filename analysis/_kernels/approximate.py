@@ -1,13 +1,14 @@
 """Approximate nearest neighbours for very many points, and how many of the true ones they are."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .neighbors import neighbors
 
+SOUGHT: Final = 30
 METRICS: Final[Mapping[str, str]] = {
     "euclidean": "euclidean",
     "sqeuclidean": "sqeuclidean",
@@ -49,8 +50,9 @@ def approximate_neighbors(x: NDArray, k: int, metric: str, seed: int, checked: i
     from pynndescent import NNDescent  # an extra, and slow to load
 
     n = len(x)
-    # by several threads the descent takes another course on every machine
-    descent = NNDescent(x, METRICS[metric], n_neighbors=min(k + 1, n), random_state=seed, n_jobs=1)
+    # the descent finds few neighbours much less surely than many; by several threads it differs between machines
+    sought = min(max(2 * k, SOUGHT), n)
+    descent: Any = NNDescent(x, METRICS[metric], n_neighbors=sought, random_state=seed, n_jobs=1)
     index, distance = (part.astype(kind) for part, kind in zip(descent.neighbor_graph, (np.int64, float), strict=True))
     by_index = np.argsort(index, axis=1, kind="stable")
     again = np.diff(np.take_along_axis(index, by_index, 1), axis=1, prepend=-1) == 0
