@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_attribute(commands)
     _add_plan(commands)
     _add_audit(commands)
+    _add_analyze(commands)
     _add_view(commands)
     return parser
 
@@ -271,6 +272,63 @@ def _audit(arguments: argparse.Namespace) -> None:
     from . import commands
 
     commands.audit(arguments)
+
+
+# --- analysis -----------------------------------------------------------------------------------------
+
+
+def _add_analyze(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "analyze",
+        "find the strategies of every class in attributions, and rank the suspicious ones",
+        "Run a plan, such as spectral relevance analysis (SpRAy), on the attributions of each class: embed the samples "
+        "by how alike their heatmaps are, cluster them, and score how far the clusters stand apart. The result is one "
+        "file, which relfunc view shows beside the attributions; classes are printed with the most suspicious first.",
+        "relfunc analyze spray run --out run/analysis.nc\n"
+        "  relfunc analyze 'spray(n_neighbors=20)' run --by prediction --store store --workers 4 --out run\n"
+        "  relfunc analyze plan.toml run/attributions-*.nc --out analysis.nc --categories horse ship",
+    )
+    parser.add_argument(
+        "plan",
+        metavar="PLAN",
+        help="spray, also with options, as in 'spray(n_neighbors=20, seed=1)'; or a TOML file, as "
+        "analysis.plan.to_toml writes it",
+    )
+    parser.add_argument(
+        "attributions",
+        nargs="+",
+        type=Path,
+        metavar="ATTRIBUTIONS",
+        help="the folder of relfunc attribute, or files of attributions",
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="of the analysis; in a folder, analysis.nc"
+    )
+    parser.add_argument(
+        "--by",
+        default="label",
+        metavar="VARIABLE",
+        help="what samples are grouped by: label, prediction, another variable of the attributions, or none, to "
+        "analyse all together [%(default)s]",
+    )
+    parser.add_argument("--categories", nargs="+", metavar="NAME", help="only these groups, such as names of classes")
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="folder that keeps results, so that nothing is computed twice"
+    )
+    parser.add_argument(
+        "--workers", type=_positive, default=1, metavar="N", help="processes on this machine [%(default)s]"
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://node1:8786, to compute on"
+    )
+    parser.set_defaults(command=_analyze)
+
+
+def _analyze(arguments: argparse.Namespace) -> None:
+    from . import commands
+
+    commands.analyze(arguments)
 
 
 # --- demo and viewer ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the commands ``attribute``, ``plan`` and ``audit`` do with their arguments."""
+"""What the commands ``attribute``, ``plan``, ``audit`` and ``analyze`` do with their arguments."""
 
 import argparse
 import contextlib
@@ -22,10 +22,10 @@ from .columns import fitted
 from .composites import epsilon_plus_flat
 from .dataset import attribute_dataset
 from .folders import labelled
-from .models import LoadError, Named, composite_of, imported, load, method_of
-from .schema import CHANNEL, INPUT
+from .models import LoadError, Named, called, composite_of, find_modules_here, imported, load, method_of
+from .schema import CHANNEL, INPUT, SAMPLE, SCORE_GROUP
 from .sources import DataError, Sample, Unreadable, source_of
-from .storage import replacing
+from .storage import attributions_files, open_attributions, replacing, save
 
 
 def attribute(arguments: argparse.Namespace) -> None:
@@ -89,6 +89,53 @@ def audit(arguments: argparse.Namespace) -> None:
         target = _predicted
     table = accounting.audit(found.model, composite, x, target, example_inputs=_example(arguments))
     _shown(table, arguments.out)
+
+
+def analyze(arguments: argparse.Namespace) -> None:
+    """Run a plan on attributions, write the analysis, and print the ranking."""
+    import analysis
+
+    plan = _plan_of(arguments.plan)
+    paths = arguments.attributions if len(arguments.attributions) > 1 else arguments.attributions[0]
+    out = arguments.out / "analysis.nc" if arguments.out.is_dir() else arguments.out
+    files = [file / "attributions.nc" if file.is_dir() else file for file in attributions_files(paths)]
+    if out.exists() and any(out.samefile(file) for file in files if file.exists()):
+        raise LoadError(f"--out {out} is the file of attributions itself: give another name")
+    with open_attributions(paths) as data, _client(arguments.scheduler) as client:
+        try:
+            tree = analysis.run(
+                plan,
+                data,
+                by=None if arguments.by == "none" else arguments.by,
+                categories=arguments.categories,
+                store=analysis.Store(arguments.store) if arguments.store else None,
+                workers=arguments.workers,
+                **({} if client is None else {"client": client}),
+            )
+        except KeyboardInterrupt:
+            if arguments.store:
+                print("the same command goes on from here", file=sys.stderr)
+            raise
+        samples = data.sizes[SAMPLE]
+    save(tree, out)
+    if tree.attrs["without_samples"]:
+        print(f"no samples in {tree.attrs['without_samples']}", file=sys.stderr)
+    print(f"{samples} samples, {len(tree.children)} categories: {out}")
+    scored = [set(node[SCORE_GROUP].to_dataset().data_vars) for node in tree.children.values()]
+    if all({"cluster_separability", "size"} <= names for names in scored):
+        print("\n" + analysis.text(analysis.ranking(tree)))
+
+
+def _plan_of(name: str) -> Any:
+    import analysis
+
+    if not name.endswith(".toml"):
+        return called(name, {"spray": analysis.spray}, "plan")
+    find_modules_here()
+    try:
+        return analysis.plan.from_toml(Path(name).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise LoadError(f"{name} is no text ({error}): write a plan with analysis.plan.to_toml") from error
 
 
 def _predicted(output: Tensor) -> Tensor:

@@ -111,9 +111,7 @@ def imported(name: str) -> Any:
     home, _, inner = name.partition(":")
     if not inner:
         raise LoadError(f"{name!r} is no name of the form MODULE:NAME, such as my_models:network")
-    here = os.getcwd()  # noqa: PTH109 - sys.path holds text
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    find_modules_here()
     try:
         value = importlib.import_module(home)
     except Exception as error:
@@ -125,6 +123,13 @@ def imported(name: str) -> Any:
             raise LoadError(f"module '{home}' has no {inner!r}{nearest(part, dir(value))}")
         value = getattr(value, part)
     return value
+
+
+def find_modules_here() -> None:
+    """Let Python import modules of the current folder, as it does for scripts."""
+    here = os.getcwd()  # noqa: PTH109 - sys.path holds text
+    if here not in sys.path:
+        sys.path.insert(0, here)
 
 
 def composite_of(name: str) -> Composite:
@@ -149,7 +154,7 @@ def composite_of(name: str) -> Composite:
     """
     if name.endswith(".toml"):
         return toml.from_toml(Path(name).read_text(encoding="utf-8"))
-    return _called(name, {key: getattr(composites, key) for key in COMPOSITES}, "composite")
+    return called(name, {key: getattr(composites, key) for key in COMPOSITES}, "composite")
 
 
 def method_of(
@@ -179,7 +184,7 @@ def method_of(
             lrp(model, composite or composites.epsilon_plus_flat(), example_inputs=example_inputs)
         )
     f = model if composite is None else lrp(model, composite, example_inputs=example_inputs)
-    return _called(name, {**table, "lrp": None}, "method", f)
+    return called(name, {**table, "lrp": None}, "method", f)
 
 
 COMPOSITES = (
@@ -291,7 +296,7 @@ def _some(names: Sequence[str]) -> str:
 # --- calls --------------------------------------------------------------------------------------------
 
 
-def _called(text: str, table: Mapping[str, Callable[..., Any] | None], kind: str, *args: Any) -> Any:
+def called(text: str, table: Mapping[str, Callable[..., Any] | None], kind: str, *args: Any) -> Any:
     """Call what a name, or a name with options in parentheses, names."""
     name, options = _parsed(text, kind)
     make = table.get(name)
