@@ -25,7 +25,7 @@ from .folders import labelled
 from .models import LoadError, Named, called, composite_of, find_modules_here, imported, load, method_of
 from .schema import CHANNEL, INPUT, SAMPLE, SCORE_GROUP
 from .sources import DataError, Sample, Unreadable, source_of
-from .storage import attributions_files, open_attributions, replacing, save
+from .storage import attributions_files, open_attributions, replacing
 
 
 def attribute(arguments: argparse.Namespace) -> None:
@@ -110,14 +110,14 @@ def analyze(arguments: argparse.Namespace) -> None:
                 categories=arguments.categories,
                 store=analysis.Store(arguments.store) if arguments.store else None,
                 workers=arguments.workers,
-                **({} if client is None else {"client": client}),
+                client=client,
+                out=out,
             )
         except KeyboardInterrupt:
             if arguments.store:
                 print("the same command goes on from here", file=sys.stderr)
             raise
         samples = data.sizes[SAMPLE]
-    save(tree, out)
     if tree.attrs["without_samples"]:
         print(f"no samples in {tree.attrs['without_samples']}", file=sys.stderr)
     print(f"{samples} samples, {len(tree.children)} categories: {out}")

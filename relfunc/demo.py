@@ -315,7 +315,8 @@ def run(out: str | Path, setting: Setting = Setting()) -> Path:
     say("\n" + verdict(found, data))
     heatmap.save(comparison(found, data), out / "heatmaps.png")
     say(f"heatmaps      {out / 'heatmaps.png'}\n")
-    say(f"without the direction of that cluster in layer {LAYER}, on images that the network has not seen:\n")
+    say(f"taking the direction of that cluster out of layer {LAYER}: accuracy on images that the network has not seen,")
+    say("and the share of their relevance that lies on the watermark\n")
     say(analysis.compensate.text(act(model, found, data, setting)))
     return out
 

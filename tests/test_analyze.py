@@ -3,6 +3,7 @@
 import inspect
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -129,6 +130,7 @@ def test_every_option_reaches_run(monkeypatch):
         "store": analysis.Store("store"),
         "workers": 3,
         "client": "client of tcp://node1:8786",
+        "out": Path("analysis.nc"),
     }
 
 

@@ -34,6 +34,36 @@ def test_demo_draws_the_heatmaps(demo):
         assert len(np.unique(np.asarray(image))) > 50
 
 
+def test_demo_takes_the_watermark_away(demo):
+    import analysis
+    from relfunc.demo import Setting, act, attributions, suspect
+
+    model, data = attributions(demo, Setting())
+    with storage.open_analysis(demo) as tree:
+        found = suspect(analysis.ranking(tree), tree)
+        table = act(model, found, data, Setting())
+    marked, others = table.sel(group="class 3, watermark"), table.sel(group="others, watermark")
+    before, after = marked["region_relevance"].values
+    assert before > 0.1
+    assert after < 0.2 * before
+    assert np.diff(others["accuracy"]) > 0.03
+    assert (table["accuracy"].sel(model="after") - table["accuracy"].sel(model="before")).min() > -0.03
+
+
+def test_a_network_that_is_not_that_of_the_attributions_is_not_used(demo, tmp_path, capsys):
+    from relfunc.demo import Setting, attributions
+
+    for name in ("attributions.nc", "network.pt"):
+        (tmp_path / name).write_bytes((demo / name).read_bytes())
+    (tmp_path / "network.pt").write_bytes(b"of another run")
+    model, data = attributions(tmp_path, Setting(epochs=1))
+    assert "reused" not in capsys.readouterr().out
+    again, _ = attributions(tmp_path, Setting(epochs=1))
+    assert "reused" in capsys.readouterr().out
+    assert all((a == b).all() for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert data.attrs["network"]
+
+
 def test_second_demo_reuses_the_first_ones_files(demo, capsys):
     before = {path: path.stat().st_mtime_ns for path in [demo / "attributions.nc", *(demo / "store").rglob("*.nc")]}
     assert main(["demo", "--no-serve", "--out", str(demo)]) == 0

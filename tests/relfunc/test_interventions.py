@@ -9,6 +9,7 @@ from torch import nn
 
 import relfunc as rf
 from relfunc.interventions import parameters_behind
+from relfunc.ops import Op
 
 from .reference import MODELS, filled, images
 from .test_untouched import assert_same, state
@@ -147,6 +148,22 @@ def test_a_node_that_does_not_exist_gets_a_suggestion(name, close):
 def test_relevance_of_a_function_that_no_table_has_is_refused():
     with pytest.raises(rf.errors.RelfuncError, match=r"no rule for 'scaled' .*pass ops="):
         rf.lrp(rf.intervene(MODELS["cnn"](), {"2": scaled}), COMPOSITE)
+
+
+def halved(value):
+    return value / 2
+
+
+halved.op = Op("scaling", type="scaling")
+
+
+def test_a_function_can_say_itself_which_operation_it_is():
+    model, x = MODELS["cnn"](), images()
+    table = rf.plan(rf.intervene(model, {"2": halved}), COMPOSITE)
+    assert table.loc["halved", ["type", "rule"]].tolist() == ["scaling", "pass()"]
+    ops = {**rf.ops.OPS, scaled: Op("scaling", type="scaling")}
+    assert rf.plan(rf.intervene(model, {"2": scaled}), COMPOSITE, ops=ops).loc["scaled", "rule"] == "pass()"
+    assert rf.gradient(rf.lrp(rf.intervene(model, {"2": halved}), COMPOSITE))(x, 3)[1].isfinite().all()
 
 
 class Skipping(nn.Module):
