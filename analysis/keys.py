@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import inspect
+import itertools
 import math
 import sys
 import types
@@ -255,7 +256,11 @@ def _references(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
                 level, imported = instructions[at - 2].argval or 0, str(instruction.argval)
                 if level or _package(imported) == _package(function.__module__):
                     parent = function.__globals__.get("__package__") if level else None
-                    yield "import", importlib.import_module("." * level + imported, parent)
+                    module = importlib.import_module("." * level + imported, parent)
+                    yield "import", module
+                    for name in itertools.takewhile(lambda one: one.opname != "POP_TOP", instructions[at + 1 :]):
+                        if name.opname == "IMPORT_FROM":
+                            yield str(name.argval), getattr(module, str(name.argval))
                 else:  # of a library only the version counts, so it stands in unloaded: some take seconds to load
                     yield "import", types.ModuleType(imported)
             elif instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and instruction.argval in function.__globals__:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score, silhouette_score
+from sklearn.metrics import adjusted_rand_score, pairwise_distances, silhouette_score
 
 from relfunc.schema import CLASS, CLUSTERING, EIGENVALUE, NOISE, PREDICTION, SAMPLE
 
@@ -164,13 +164,16 @@ def silhouette(
     x = matrix(data, of, "silhouette")[:, :n_dims]
     clusterings = _clusterings(data, "silhouette")
     values = np.full(len(clusterings), np.nan)
-    drawn = np.ones(len(x), bool)
+    drawn = np.arange(len(x))
     if len(x) > most:
-        drawn[np.random.default_rng(seed).permutation(len(x))[most:]] = False
+        drawn = np.sort(np.random.default_rng(seed).permutation(len(x))[:most])
+    distance = pairwise_distances(x[drawn])
     for row, labels in enumerate(clusterings.values()):
-        inside = (labels != NOISE) & drawn
-        if 2 <= np.unique(labels[inside]).size < inside.sum():
-            values[row] = silhouette_score(x[inside], labels[inside])
+        inside = labels[drawn] != NOISE
+        if 2 <= np.unique(labels[drawn][inside]).size < inside.sum():
+            values[row] = silhouette_score(
+                distance[np.ix_(inside, inside)], labels[drawn][inside], metric="precomputed"
+            )
     return _scores(clusterings, silhouette=result(SCORE, (CLUSTERING,), values, of=of, n_dims=x.shape[1], seed=seed))
 
 

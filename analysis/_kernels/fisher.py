@@ -53,21 +53,21 @@ def hat(x: NDArray, ridge: float) -> Hat:
     -------
     Hat
     """
-    mean = x.mean(0, dtype=np.float64)
     n, d = x.shape
+    kind = np.result_type(x.dtype, np.float32)
+    mean = x.mean(0, dtype=np.float64).astype(kind)
     if n <= d:
-        columns = _parts(d, n)
-        axes, weight, square = _inverted(sum((_outer((x[:, p] - mean[p]).T) for p in columns), np.zeros((n, n))), ridge)
+        scatter = sum((_scatter((x[:, p] - mean[p]).T) for p in _parts(d, n)), np.zeros((n, n)))
+        axes, weight, square = _inverted(scatter, ridge)
         matrix = (axes * (weight * square)) @ axes.T
         return Hat(np.diagonal(matrix), matrix.__matmul__)
     rows = _parts(n, d)
-    axes, weight, _ = _inverted(sum((_outer(x[p] - mean) for p in rows), np.zeros((d, d))), ridge)
-    inverse = (axes * weight) @ axes.T
-    diagonal = np.concatenate([np.einsum("ij,ij->i", (x[p] - mean) @ inverse, x[p] - mean) for p in rows])
+    white = _root_inverted(sum((_scatter(x[p] - mean) for p in rows), np.zeros((d, d))), ridge).astype(kind)
+    diagonal = np.concatenate([np.square((x[p] - mean) @ white).sum(1, dtype=np.float64) for p in rows])
 
     def times(y: NDArray) -> NDArray:
-        total = inverse @ sum(((x[p] - mean).T @ y[p] for p in rows), np.zeros((d, y.shape[1])))
-        return np.concatenate([(x[p] - mean) @ total for p in rows])
+        total = white @ (white.T @ sum(((x[p] - mean).T @ y[p].astype(kind) for p in rows), np.zeros((d, y.shape[1]))))
+        return np.concatenate([(x[p] - mean) @ total.astype(kind) for p in rows]).astype(np.float64)
 
     return Hat(diagonal, times)
 
@@ -128,6 +128,16 @@ def _ratio(projection: NDArray, inside: NDArray) -> float:
     return float(between / max(within, between * np.finfo(np.float64).eps))
 
 
+def _root_inverted(scatter: NDArray, ridge: float) -> NDArray:
+    """Return a matrix A with A Aᵀ = (S + λI)⁻¹ where S is not rounding error."""
+    strength = ridge * np.trace(scatter) / len(scatter)
+    if ridge < 1e-8 or strength == 0:
+        axes, weight, _ = _inverted(scatter, ridge)
+        return axes * np.sqrt(weight)
+    factor = linalg.cholesky(scatter + strength * np.eye(len(scatter)), lower=True)
+    return linalg.solve_triangular(factor, np.eye(len(scatter)), lower=True).T
+
+
 def _inverted(scatter: NDArray, ridge: float) -> tuple[NDArray, NDArray, NDArray]:
     """Return the axes of a scatter, 1 / (s + λ) along each, and s itself; both are 0 where s is rounding error."""
     square, axes = linalg.eigh(scatter, overwrite_a=True)
@@ -138,7 +148,7 @@ def _inverted(scatter: NDArray, ridge: float) -> tuple[NDArray, NDArray, NDArray
     return axes, weight, square
 
 
-def _outer(rows: NDArray) -> NDArray:
+def _scatter(rows: NDArray) -> NDArray:
     return rows.T @ rows
 
 

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 BLOCK_BYTES = 1 << 27
-SPARE = 8
+SPARE = 4
 MATMUL_METRICS = ("euclidean", "sqeuclidean", "cosine", "correlation")
 
 
@@ -105,11 +105,21 @@ def _by_matmul(x: NDArray, rows: NDArray, k: int) -> tuple[NDArray, NDArray]:
     rounding = (4 + np.sqrt(d)) * np.finfo(dtype).eps
     for part in _parts(len(rows), dtype.itemsize * n, "neighbours"):
         own = rows[part]
-        queries = torch.from_numpy(x[own] - mean)
-        block = torch.empty(len(own), n, dtype=queries.dtype)
-        for columns in _parts(n, dtype.itemsize * d):
-            points = torch.from_numpy(x[columns] - mean)
-            torch.addmm(torch.from_numpy(square[columns]), queries, points.T, alpha=-2, out=block[:, columns])
+        queries = np.sqrt(dtype.type(2)) * (x[own] - mean)
+        if len(own) == n and np.array_equal(own, np.arange(n)):
+            # NumPy knows that this product is symmetric, and computes half of it
+            block = torch.from_numpy(square - queries @ queries.T)
+        else:
+            block = torch.empty(len(own), n, dtype=getattr(torch, dtype.name))
+            for columns in _parts(n, dtype.itemsize * d):
+                points = torch.from_numpy(np.sqrt(dtype.type(2)) * (x[columns] - mean))
+                torch.addmm(
+                    torch.from_numpy(square[columns]),
+                    torch.from_numpy(queries),
+                    points.T,
+                    alpha=-1,
+                    out=block[:, columns],
+                )
         block[torch.arange(len(own)), torch.from_numpy(own)] = torch.inf
         farthest, candidates = block.topk(spare, largest=False)
         near, far = _ranked(x, own, np.sort(candidates.numpy(), axis=1))
@@ -126,10 +136,9 @@ def _by_matmul(x: NDArray, rows: NDArray, k: int) -> tuple[NDArray, NDArray]:
 
 def _ranked(x: NDArray, rows: NDArray, candidates: NDArray) -> tuple[NDArray, NDArray]:
     """Rank candidates, ascending by index, of some rows by their exact distance."""
-    distance = np.empty(candidates.shape)
-    for position, (row, others) in enumerate(zip(rows, candidates, strict=True)):
-        difference = x[others].astype(np.float64) - x[row]
-        distance[position] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
+    from .compiled import squared_distances  # Numba is heavy, too
+
+    distance = np.sqrt(squared_distances(x, rows, candidates))
     order = np.argsort(distance, axis=1, kind="stable")
     return np.take_along_axis(candidates, order, 1), np.take_along_axis(distance, order, 1)
 
