@@ -66,8 +66,9 @@ def hat(x: NDArray, ridge: float) -> Hat:
     diagonal = np.concatenate([np.square((x[p] - mean) @ white).sum(1, dtype=np.float64) for p in rows])
 
     def times(y: NDArray) -> NDArray:
-        total = white @ (white.T @ sum(((x[p] - mean).T @ y[p].astype(kind) for p in rows), np.zeros((d, y.shape[1]))))
-        return np.concatenate([(x[p] - mean) @ total.astype(kind) for p in rows]).astype(np.float64)
+        y = y - y.mean(0)  # which is to centre the samples, without a copy of them
+        total = white @ (white.T @ sum((x[p].T @ y[p].astype(kind) for p in rows), np.zeros((d, y.shape[1]))))
+        return np.concatenate([x[p] @ total.astype(kind) for p in rows]) - mean @ total
 
     return Hat(diagonal, times)
 

@@ -108,7 +108,8 @@ def _by_matmul(x: NDArray, rows: NDArray, k: int) -> tuple[NDArray, NDArray]:
         queries = np.sqrt(dtype.type(2)) * (x[own] - mean)
         if len(own) == n and np.array_equal(own, np.arange(n)):
             # NumPy knows that this product is symmetric, and computes half of it
-            block = torch.from_numpy(square - queries @ queries.T)
+            product = queries @ queries.T
+            block = torch.from_numpy(np.subtract(square, product, out=product))
         else:
             block = torch.empty(len(own), n, dtype=getattr(torch, dtype.name))
             for columns in _parts(n, dtype.itemsize * d):
