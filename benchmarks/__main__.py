@@ -17,6 +17,7 @@ BENCHMARKS: Final[dict[str, str]] = {
     "classes": "relevance of ten classes in one call, beside ten calls",
     "compiled": "torch.compile beside eager",
     "streaming": "time and memory of writing a dataset's attributions, beside computing them",
+    "analysis": "time and memory of the analysis, beside CoRelAy, and as the samples grow",
     "conservation": "how much of the seed reaches the input, by model",
 }
 NEEDS_ZENNIT: Final = {"attribution", "memory"}

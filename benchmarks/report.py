@@ -18,7 +18,7 @@ def machine() -> dict[str, Any]:
     """Describe what the numbers depend on."""
     return {
         "python": platform.python_version(),
-        **{package: _version(package) for package in ("torch", "torchvision", "zennit")},
+        **{package: _version(package) for package in ("torch", "torchvision", "zennit", "corelay")},
         "threads": torch.get_num_threads(),
         "processor": platform.processor() or platform.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",

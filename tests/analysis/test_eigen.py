@@ -55,6 +55,39 @@ def test_eigenvalues_and_vectors_satisfy_the_definition(kind: str, n: int, group
         assert values.max() <= 2 + 1e-12
 
 
+def against_dense(n: int, groups: int, kind: str) -> None:
+    """Compare eigenvalues with those of a dense symmetric matrix; the random walk's are the symmetric Laplacian's."""
+    weights = graph(n, groups, seed=n)
+    k = min(16, n)
+    dense = dense_laplacian(weights.toarray(), "symmetric" if kind == "random-walk" else kind)
+    expected = linalg.eigh(dense, eigvals_only=True)[:k]
+    np.testing.assert_allclose(eigen.smallest(weights, k, kind)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", eigen.LAPLACIANS)
+@pytest.mark.parametrize("groups", [1, 3, 20])
+def test_eigenvalues_are_those_of_a_dense_solver(kind: str, groups: int, solver: str) -> None:
+    for n in (2, 4, 7, 33, 90, 210):
+        against_dense(n, min(groups, n), kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", eigen.LAPLACIANS)
+def test_eigenvalues_are_those_of_a_dense_solver_for_every_size(kind: str, solver: str) -> None:
+    """For n = 2 … 500, in one component and in several, down to isolated vertices."""
+    for n in range(2, 501):
+        against_dense(n, 1 + n % 7 * (n > 20), kind)
+
+
+def test_more_components_than_eigenvalues() -> None:
+    weights = graph(120, 30)
+    for kind in eigen.LAPLACIANS:
+        values, vectors = eigen.smallest(weights, 9, kind)
+        assert (values == 0).all()
+        np.testing.assert_allclose(dense_laplacian(weights.toarray(), kind) @ vectors, 0, atol=1e-12)
+        assert np.linalg.matrix_rank(vectors) == 9
+
+
 def test_zero_has_one_eigenvector_per_component() -> None:
     values, vectors = eigen.smallest(graph(60, 3), 5, "random-walk")
     assert (values[:3] == 0).all()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
+from analysis._kernels import fisher
 from analysis._kernels.fisher import hat, held_out, separability
 
 
@@ -78,3 +79,21 @@ def test_coinciding_points_have_no_separability() -> None:
     assert (samples.diagonal == 0).all()
     assert np.isnan(separability(samples, np.arange(6) % 2))
     assert np.isnan(held_out(samples, (np.arange(6) < 3)[:, None])).all()
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 20), (20, 50)])
+def test_single_precision_and_blocks_do_not_matter(n: int, d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, member = data(n, d, 3)
+    inside = member[:, None] == np.arange(3)
+    whole = hat(x, 0.1)
+    monkeypatch.setattr(fisher, "BLOCK_BYTES", 1000)
+    for other in (hat(x, 0.1), hat(x.astype(np.float32), 0.1)):
+        np.testing.assert_allclose(held_out(other, inside), held_out(whole, inside), rtol=1e-4)
+        assert separability(other, member) == pytest.approx(separability(whole, member), rel=1e-4)
+
+
+@pytest.mark.parametrize("n", [12, 60])
+def test_without_a_ridge_directions_without_variance_do_not_count(n: int) -> None:
+    x, member = data(n, 4, 2)
+    twice = np.column_stack([x, x[:, :1], np.ones(n)])
+    assert separability(hat(twice, 0), member) == pytest.approx(separability(hat(x, 0), member))

@@ -127,9 +127,23 @@ from . import other
 LIMIT = 3
 TABLE = {"a": helper}
 
+class Shift:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x):
+        return x + 7 * self.by
+
+    @property
+    def double(self):
+        return 2.5 * self.by
+
 def step(data, *, seed=0):
     '''A step.'''
+    from .other import late
+    import absent_library
     inner = lambda x: x + 1
+    data = late(Shift(1)(data))
     return helper(data) + LIMIT + inner(seed) + np.sqrt(2) + TABLE["a"](1) + other.through(1)
 """
 OTHER = """
@@ -140,6 +154,9 @@ def helper(x):
 
 def through(x):
     return x - 1
+
+def late(x):
+    return x * 11
 
 def unrelated(x):
     return x
@@ -175,6 +192,9 @@ EDITS = {
     "a module's constant": ("LIMIT = 3", "LIMIT = 4"),
     "a helper's body": ("x * FACTOR", "x / FACTOR"),
     "a helper's constant": ("FACTOR = 2.0", "FACTOR = 2.5"),
+    "a method of a class it makes": ("x + 7 * self.by", "x - 7 * self.by"),
+    "a property of a class it makes": ("2.5 * self.by", "3.5 * self.by"),
+    "a helper imported inside": ("x * 11", "x * 12"),
     "a helper reached through its module": ("return x - 1", "return x - 2"),
 }
 
@@ -207,6 +227,20 @@ def test_library_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = keys._version
     monkeypatch.setattr(keys, "_version", lambda module: "0.0.1" if module.startswith("sklearn") else versions(module))
     assert keys.of_code(kmeans) != before
+
+
+def test_keying_loads_no_library() -> None:
+    program = "import sys, analysis; from analysis import keys; keys.of_code(analysis.neighbor_graph); "
+    program += "keys.of_code(analysis.umap); print({'torch', 'umap', 'pynndescent'} & {*sys.modules})"
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert found.stdout == "set()\n"
+
+
+def test_array_larger_than_a_block_has_the_key_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys.of_source(source())
+    monkeypatch.setattr(keys, "BLOCK_BYTES", 1)
+    assert keys.of_source(source()) == before
 
 
 def test_code_of_a_kernel_below_a_step_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
+import analysis
+from analysis import DataError
 from analysis._kernels import neighbors as kernel
 from analysis._kernels.graph import SYMMETRIES, WEIGHTS, affinity
 
@@ -28,6 +31,61 @@ def test_neighbors_are_those_of_all_distances(metric: str, dtype: type, n: int, 
     np.testing.assert_allclose(distance, expected, rtol=1e-4 if dtype is np.float32 else 1e-9, atol=1e-12)
     if metric == "euclidean":
         np.testing.assert_array_equal(index, expected_index)
+
+
+METRICS = (
+    *("braycurtis", "canberra", "chebyshev", "cityblock", "correlation", "cosine", "dice", "euclidean", "hamming"),
+    *("jaccard", "jensenshannon", "mahalanobis", "minkowski", "rogerstanimoto", "russellrao", "seuclidean"),
+    *("sokalsneath", "sqeuclidean", "yule"),
+)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_of_cdist_is_known(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    boolean = metric in ("dice", "jaccard", "rogerstanimoto", "russellrao", "sokalsneath", "yule")
+    x = rng.random((60, 7)) > 0.5 if boolean else rng.random((60, 7))
+    index, distance = kernel.neighbors(x, 5, metric)
+    every = squareform(pdist(x, metric))
+    np.fill_diagonal(every, np.inf)
+    np.testing.assert_allclose(distance, np.sort(every, axis=1)[:, :5], atol=1e-9)
+    np.testing.assert_allclose(distance, np.take_along_axis(every, index, 1), atol=1e-9)
+    assert (np.diff(np.sort(index, axis=1), axis=1) > 0).all()
+
+
+def test_the_exponent_of_minkowski_counts() -> None:
+    x = np.random.default_rng(0).normal(size=(40, 6))
+    data = xr.Dataset({"features": (("sample", "feature"), x)}, {"sample": np.arange(40)})
+    for p in (1.5, 3.0):
+        found = analysis.as_matrix(
+            data.merge(analysis.neighbor_graph(data, metric="minkowski", p=p, n_neighbors=4, symmetry="either"))
+        )
+        order = np.argsort(squareform(pdist(x, "minkowski", p=p)) + 1e9 * np.eye(40), axis=1)[:, :4]
+        expected = np.zeros((40, 40))
+        np.put_along_axis(expected, order, 1, axis=1)
+        np.testing.assert_array_equal(found.toarray(), np.maximum(expected, expected.T))
+
+
+def test_equal_distances_are_ordered_by_index() -> None:
+    x = np.array([[0.0], [1.0], [-1.0], [1.0], [-1.0], [5.0]])
+    for metric in ("euclidean", "cityblock"):
+        np.testing.assert_array_equal(kernel.neighbors(x, 3, metric)[0][0], [1, 2, 3])
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "cityblock", "mahalanobis"])
+def test_some_rows_have_the_neighbors_they_have_among_all(metric: str) -> None:
+    x = np.random.default_rng(0).normal(size=(100, 5))
+    rows = np.array([3, 50, 99])
+    for found, among_all in zip(kernel.neighbors(x, 6, metric, rows=rows), kernel.neighbors(x, 6, metric), strict=True):
+        np.testing.assert_allclose(found, among_all[rows])
+
+
+def test_a_distance_that_is_not_a_number_is_an_error() -> None:
+    x = np.zeros((4, 3))
+    x[0] = 1
+    data = xr.Dataset({"features": (("sample", "feature"), x)})
+    with pytest.raises(DataError, match="metric='braycurtis' cannot be computed: the distance of rows 1 and 2"):
+        analysis.neighbor_graph(data, metric="braycurtis")
 
 
 @pytest.mark.parametrize("block", [1, 5000, 1 << 27])

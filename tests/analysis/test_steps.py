@@ -9,7 +9,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster import hierarchy
-from sklearn.cluster import AgglomerativeClustering, MeanShift
+from sklearn.cluster import AgglomerativeClustering, MeanShift, SpectralClustering
 from sklearn.decomposition import FastICA
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import adjusted_rand_score
@@ -245,3 +245,59 @@ def test_the_sweep_uses_as_many_eigenvectors_as_clusters() -> None:
 def test_errors_say_what_to_do(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         call()
+
+
+def test_spectral_clustering_is_that_of_scikit_learn() -> None:
+    data = points(90).assign_coords(sample=np.arange(90))
+    data = data.merge(analysis.neighbor_graph(data, n_neighbors=40, weights="self-tuning", symmetry="either"))
+    data = data.drop_vars("spectral").merge(analysis.spectral(data.drop_vars("spectral"), n_eigenvalues=4))
+    found = analysis.spectral_clustering(data, clusters=(2, 3))
+    model = SpectralClustering(3, affinity="precomputed", random_state=0)
+    expected = model.fit_predict(analysis.as_matrix(data).toarray())
+    assert adjusted_rand_score(expected, found["spectral-03"]) == 1
+    with pytest.raises(DataError, match="need as many eigenvectors, and 'spectral' has 4: raise n_eigenvalues"):
+        analysis.spectral_clustering(data, clusters=(5,))
+
+
+def test_a_sweep_is_one_array_along_its_parameter() -> None:
+    plan_ = chain(
+        step(analysis.flatten),
+        step(analysis.kmeans, embedding="features", clusters=(2, 3, 4)),
+        step(analysis.dbscan, embedding="features", eps=(0.5, 1.0)),
+        step(analysis.size),
+    )
+    node = analysis.run(plan_, attributions(), by=None)["all"]
+    swept = analysis.sweep(node, "kmeans")
+    assert swept["k"].values.tolist() == [2, 3, 4]
+    assert "seed" not in swept.coords
+    np.testing.assert_array_equal(swept.swap_dims(clustering="k").sel(k=3), node["cluster/kmeans-03"])
+    np.testing.assert_array_equal(swept["sample"], node["sample"])
+    assert analysis.sweep(node, "dbscan")["eps"].values.tolist() == [0.5, 1.0]
+    assert analysis.sweep(node)["clustering"].values.tolist() == node["score/size"]["clustering"].values.tolist()
+    with pytest.raises(DataError, match="no clustering begins with 'tree'; there are 'kmeans-02'"):
+        analysis.sweep(node, "tree")
+
+
+RANDOM: dict[str, Callable[..., xr.Dataset]] = {
+    "pca": lambda seed: analysis.pca(points(600, 600), seed=seed),
+    "kmeans": lambda seed: analysis.kmeans(points(200, 9), clusters=(7,), n_init=1, seed=seed),
+    "spectral clustering": lambda seed: analysis.spectral_clustering(points(200, 9), clusters=(7,), seed=seed),
+    "minibatch k-means": lambda seed: analysis.minibatch_kmeans(points(200, 9), clusters=(7,), n_init=1, seed=seed),
+    "t-SNE": lambda seed: analysis.tsne(points(60, 9), features="features", seed=seed),
+    "LLE": lambda seed: analysis.lle(points(60, 9), seed=seed),
+    "stability": lambda seed: analysis.stability(points(200, 9), clusters=(7,), seed=seed),
+    "silhouette": lambda seed: analysis.silhouette(points(200, role="k"), most=50, seed=seed),
+    "estimator": lambda seed: analysis.estimator(points(200, 9), make=FastICA, n_components=2, seed=seed),
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_the_same_seed_gives_the_same_bits(name: str) -> None:
+    first, again = RANDOM[name](5), RANDOM[name](5)
+    for key, values in first.data_vars.items():
+        assert values.values.tobytes() == again[key].values.tobytes()
+
+
+@pytest.mark.parametrize("name", ["kmeans", "minibatch k-means", "silhouette", "stability"])
+def test_another_seed_gives_something_else(name: str) -> None:
+    assert not RANDOM[name](5).drop_attrs().equals(RANDOM[name](6).drop_attrs())

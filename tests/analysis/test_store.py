@@ -90,6 +90,33 @@ def test_warm_run_reads_the_source_once_and_computes_nothing(tmp_path: Path, mon
     assert "input" not in hashed
 
 
+@pytest.mark.slow
+def test_warm_run_of_ten_thousand_samples_hashes_each_array_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heat = np.abs(np.random.default_rng(0).normal(size=(10_000, 12, 12))).astype(np.float32)
+    arrays = {"attribution": (("sample", "y", "x"), heat), "label": ("sample", np.arange(10_000) % 3)}
+    data = xr.Dataset(arrays, {"sample": np.arange(10_000)})
+    plan = spray(tsne=False)
+    cold = run(plan, data, by=None, store=Store(tmp_path))
+    hashed: list[tuple[int, ...]] = []
+    of_array = keys._of_array
+
+    def watched(array: Any) -> str:
+        hashed.append(array.shape)
+        return of_array(array)
+
+    def refused(*_: Any) -> None:
+        raise AssertionError("a step was computed")
+
+    monkeypatch.setattr(keys, "_of_array", watched)
+    monkeypatch.setattr(lineage, "_called", refused)
+    monkeypatch.setattr(lineage, "folded", refused)
+    monkeypatch.setattr(Store, "put", refused)
+    assert run(plan, data, by=None, store=Store(tmp_path)).identical(cold)
+    assert sorted(hashed) == [(10_000,), (10_000,), (10_000, 12, 12)]
+
+
 @pytest.mark.parametrize(
     ("plan", "computed"),
     [
