@@ -1,20 +1,19 @@
 """The legend, to select and hide what has a colour, and the spectrum that the clusters came from."""
 
-import html
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from relfunc.errors import RelfuncError
-from relfunc.schema import CLASS, NOISE
+from relfunc.schema import NOISE
 
 from . import eigen
 from .components import Part, Rows, text, title
-from .project import Held, Project, cluster_scores, clustering_scores, eigenvalues, verdict
+from .project import Held, Project, clustering_scores, eigenvalues
 from .samples import mean
-from .shared import recent
 from .state import View, coloured, select
+from .summary import summaries
 
 JUDGED: Final = 200_000
 """Up to this many samples in a category, predictions are read to judge its clusters."""
@@ -45,7 +44,7 @@ def clusters(projects: Sequence[Held], view: View) -> tuple[Part, ...]:
         chosen = np.bincount(colours.codes[view.selected], minlength=len(colours.names))
         notes = _notes(project, view)
         scores = clustering_scores(project, view.category, view.clustering) if view.colour == "cluster" else {}
-        beside = "".join(f" · {html.escape(name)} {value:.3g}" for name, value in list(scores.items())[:1])
+        beside = f" · silhouette {scores['silhouette']:.2g}" if "silhouette" in scores else ""
         heading.object = f"<h2>{TITLES[view.colour]}<small>{len(colours.names)}{beside}</small></h2>"
         legend.items = [
             {
@@ -109,19 +108,13 @@ def clusters(projects: Sequence[Held], view: View) -> tuple[Part, ...]:
 
 
 def _notes(project: Project, view: View) -> dict[str, str]:
-    """Say of each cluster how often the model is right, and how large a part the commonest label is."""
+    """Say of each cluster how often the model is right, how far it stands apart, and which label is the commonest."""
     held = view.points
     if held is None or held.cluster is None or view.colour != "cluster" or held.rows.size > JUDGED:
         return {}
-    cluster, names = held.cluster, project.attributions[CLASS].values.astype(str)
-    known = recent((held, "verdict"), lambda: verdict(project, held.rows))
-    separable = cluster_scores(project, view.category, view.clustering)
     notes = {}
-    for k in np.unique(cluster):
-        inside = cluster == k
-        labels, counts = np.unique(known.label[inside], return_counts=True)
-        commonest = labels[counts.argmax()]
-        mixed = f" · {counts.max() / inside.sum():.0%} {names[commonest]}" if labels.size > 1 and commonest >= 0 else ""
-        apart = f" · separability {separable[int(k)]:.3g}" if int(k) in separable else ""
-        notes["Noise" if k == NOISE else f"Cluster {k}"] = f"{known.correct[inside].mean():.0%} correct{apart}{mixed}"
+    for k, found in summaries(project, held, view.category, view.clustering).items():
+        apart = f" · separability {found.separability:.3g}" if np.isfinite(found.separability) else ""
+        mixed = f" · {found.purity:.0%} {found.labels[0][0]}" if found.purity < 1 else ""
+        notes["Noise" if k == NOISE else f"Cluster {k}"] = f"{found.accuracy:.0%} correct{apart}{mixed}"
     return notes

@@ -37,21 +37,35 @@ class Preview(JSComponent):
 
 
 class Gallery(JSComponent):
-    """Samples as columns of pictures; says ``{"open": key}``, ``{"near": key}`` or ``{"close": true}``."""
+    """Samples as columns of drawings, fetched as they come into view; ``gallery.js`` lists what it says."""
 
-    items = param.List(doc="Samples: key, id, says, wrong, colour, title, pictures.")
+    items = param.List(doc="Samples: key, row, id, says, wrong, colour, title.")
+    look = param.String(doc="How drawings look; those of the same row and look are the same.")
+    form = param.String(default="image", doc="What a sample is: image, feature or token.")
+    kinds = param.Integer(default=3, doc="How many drawings a sample has.")
+    pictures = param.Dict(default={}, doc="Drawings that were asked for: look, and by row a list of (kind, source).")
     notice = param.List(default=["", ""], doc="Title and text shown when there is nothing to show.")
     opened = param.Dict(default={}, doc="The sample that is shown large: title, pictures, facts; empty for none.")
-    pixelated = param.Boolean(default=True, doc="Whether pixels are kept apart when enlarged.")
+    sampling = param.String(default="auto", doc="How small pictures are enlarged: auto, smooth or pixelated.")
 
     _esm = (ASSETS / "gallery.js").read_text()
     _stylesheets = [(ASSETS / "gallery.css").read_text()]  # noqa: RUF012 - Panel's own declaration
 
 
+class Table(JSComponent):
+    """A table to sort and choose from; says ``{"pick": key}``."""
+
+    columns = param.List(doc="Columns: key, name, and whether it is of numbers.")
+    items = param.List(doc="Rows: key, colour, cells by column (text, and a number to sort by), pictures.")
+
+    _esm = (ASSETS / "table.js").read_text()
+    _stylesheets = [(ASSETS / "table.css").read_text()]  # noqa: RUF012 - Panel's own declaration
+
+
 class Keep(JSComponent):
     """Findings and the buttons to keep, export, import and share; ``keep.js`` lists what it says."""
 
-    items = param.List(doc="Findings: key, name, note.")
+    items = param.List(doc="Findings: key, name, note, of.")
     status = param.String(doc="What became of the last wish.")
     file = param.Dict(default={}, doc="A file to download: name, kind, data in base64.")
     shared = param.Dict(default={}, doc="The query of a link to copy.")
@@ -83,6 +97,18 @@ def title(name: str) -> pn.pane.HTML:
 def choice(label: str, **options: Any) -> pn.widgets.Select:
     """Make a drop-down list."""
     return pn.widgets.Select(label=label, stylesheets=[WIDGET], sizing_mode="stretch_width", margin=0, **options)
+
+
+def compact(label: str, options: Any, value: Any, *, width: int, **more: Any) -> pn.widgets.Select:
+    """Make a drop-down list for a bar, with its label for those who cannot see the page."""
+    given = {"options": options} if options else {}
+    more = {"stylesheets": [WIDGET], "css_classes": ["quiet"], "margin": 0, "align": "center", **more}
+    return pn.widgets.Select(label=label, value=value, width=width, **given, **more)
+
+
+def switch(label: str) -> pn.widgets.Toggle:
+    """Make a button that stays pressed."""
+    return pn.widgets.Toggle(label=label, stylesheets=[WIDGET], margin=0, align="center")
 
 
 def button(label: str, **options: Any) -> pn.widgets.Button:

@@ -1,6 +1,7 @@
-"""The samples: the selected ones, page by page, as pictures with what is known of each."""
+"""The samples: the selected ones, page by page, as drawings with what is known of each."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -9,83 +10,228 @@ from numpy.typing import NDArray
 from relfunc.errors import RelfuncError
 from relfunc.schema import CLASS, NOISE, PREDICTION, SAMPLE
 
-from .components import Gallery, Part, bind, button, card, choice, some_of, text
+from . import heat
+from .components import (
+    Gallery,
+    Part,
+    bind,
+    button,
+    card,
+    compact,
+    current_document,
+    one_of,
+    some_of,
+    switch,
+    text,
+)
+from .forms import form
+from .latest import latest
 from .order import ORDERS, ordered
+from .overview import overview
 from .palette import colour
 from .project import Failure, Held, Points, Project, clustering_names, outcome
-from .samples import KINDS, thumbnails
-from .state import View, read
+from .samples import KINDS, bound, data_uri, thumbnails
+from .shared import drawn, recent
+from .state import PANELS, SAMPLINGS, SCALES, View, read
 
 PAGE: Final = 48
 """Samples on one page."""
+Trouble = (RelfuncError, OSError, RuntimeError)
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """A page of samples, or drawings of some of them, that the visitor is to see.
+
+    Parameters
+    ----------
+    project : Project
+        Where they are.
+    points : Points
+        The samples of the category.
+    view : View
+        How they are shown.
+    rows : numpy.ndarray
+        (k,) positions in ``attributions.nc`` of those to draw.
+    """
+
+    project: Project
+    points: Points
+    view: View
+    rows: NDArray[np.int64]
 
 
 def gallery(projects: Sequence[Held], view: View) -> Part:
-    """Show the selected samples, or all of the category if none is selected."""
-    heading, shown = text(sizing_mode="stretch_width", align="center"), Gallery(sizing_mode="stretch_both", margin=0)
-    kinds = some_of({kind.capitalize(): kind for kind in KINDS}, value=list(view.kinds))
+    """Show the selected samples, or all of the category if none is selected; or its clusters, or two of its parts."""
+    shown, place = Gallery(sizing_mode="stretch_both", margin=0), text(align="center")
     earlier, later = button("Back"), button("Next")
-    place = text(align="center")
-    order = choice("", options={called: name for name, called in ORDERS.items()}, value=view.order)
-    order.param.update(sizing_mode=None, width=168, align="center")
+    order = compact("Order of the samples", {called: name for name, called in ORDERS.items()}, view.order, width=150)
+    panel = one_of({called: name for name, called in PANELS.items()}, value=view.panel)
+
+    def wish(rows: NDArray[np.int64]) -> Wish | None:
+        held, project = view.points, projects[view.project]
+        return None if held is None or isinstance(project, Failure) else Wish(project, held, view, rows)
 
     def draw(*_: Any) -> None:
-        held, project = view.points, projects[view.project]
-        if held is None or isinstance(project, Failure):
-            heading.object, place.object, shown.items = "<h2>Samples</h2>", "", []
+        wanted = wish(np.empty(0, np.int64))
+        if wanted is None:
+            place.object, shown.items = "", []
             shown.notice = ["Nothing to show", "Open a project that can be read."]
+            earlier.disabled = later.disabled = True
             return
-        chosen = view.selected if view.selected.size else np.arange(held.rows.size)
-        first = view.page * PAGE
+        ask_page(wanted)
+
+    def turn(wanted: Wish) -> dict[str, Any] | str:
         try:
-            chosen = ordered(project, held, chosen, view.order, focus=view.focus)
-            positions = chosen[first : first + PAGE]
-            shown.items = described(project, held, positions, view)
-        except (RelfuncError, OSError, RuntimeError) as error:
-            positions = chosen[:0]
-            shown.notice = ["These samples cannot be read", str(error)]
-            shown.items = []
-        # After the samples, so that what is said is never of samples that are not there yet.
-        what = "selected" if view.selected.size else "in this class"
-        heading.object = f"<h2>Samples<small>{chosen.size:,} {what}</small></h2>"
-        place.object = f"<span class='status'>{first + 1:,}–{first + positions.size:,} of {chosen.size:,}</span>"
-        earlier.disabled, later.disabled = first == 0, first + positions.size >= chosen.size
+            return page_of(wanted)
+        except Trouble as error:
+            return str(error)
+
+    def put(wanted: Wish, made: dict[str, Any] | str) -> None:
+        if wanted.points is not view.points:
+            return
+        if isinstance(made, str):
+            shown.param.update(notice=["These samples cannot be read", made], items=[])
+            place.object = ""
+            return
+        count, first, items = made["count"], made["first"], made["items"]
+        shown.param.update(look=made["look"], form=made["form"], kinds=made["kinds"], items=items)
+        what = "selected" if made["selected"] else ""
+        place.object = f"<span class='status'><b>{first + 1:,}–{first + len(items):,}</b> of {count:,} {what}</span>"
+        earlier.disabled, later.disabled = first == 0, first + len(items) >= count
+
+    def paint(wanted: Wish) -> dict[str, Any]:
+        try:
+            return {"look": look(wanted.project, view), "drawn": pictures(wanted)}
+        except Trouble as error:
+            return {"trouble": str(error)}
+
+    def hang(wanted: Wish, made: dict[str, Any]) -> None:
+        if "trouble" in made:
+            shown.param.update(notice=["These samples cannot be read", made["trouble"]], items=[])
+        else:
+            shown.pictures = made
 
     def refocused(*_: Any) -> None:
         if view.order == "near":
             draw()
 
     def said(message: dict[str, Any]) -> None:
-        held, project = view.points, projects[view.project]
-        if held is None or isinstance(project, Failure) or "close" in message:
+        wanted = wish(np.array(message.get("want", []), np.int64))
+        if wanted is None or "close" in message:
             shown.opened = {}
-            return
-        if "near" in message:
+        elif "want" in message:
+            ask_pictures(wanted)
+        elif "near" in message:
             view.param.update(focus=int(message["near"]), order="near", page=0)
             shown.opened = {}
-            return
-        position = int(message["open"])
-        try:
-            shown.opened = enlarged(project, held, position, view)
-        except (RelfuncError, OSError, RuntimeError) as error:
-            shown.opened = {"title": "This sample cannot be read", "pictures": [], "facts": [["Why", str(error)]]}
+        else:
+            try:
+                shown.opened = enlarged(wanted.project, wanted.points, int(message["open"]), view)
+            except Trouble as error:
+                shown.opened = {"title": "This sample cannot be read", "pictures": [], "facts": [["Why", str(error)]]}
 
+    document = current_document()
+    ask_page, ask_pictures = latest(turn, put, document), latest(paint, hang, document)
     shown.on_msg(lambda event: said(event.data))
     bind(order, view, "order")
-    bind(kinds, view, "kinds")
+    bind(panel, view, "panel")
     earlier.on_click(lambda _: setattr(view, "page", max(view.page - 1, 0)))
     later.on_click(lambda _: setattr(view, "page", view.page + 1))
-    view.param.watch(draw, ["points", "selected", "page", "kinds", "cmap", "trouble", "order"])
+    watched = ["points", "selected", "page", "kinds", "cmap", "scale", "trouble", "order"]
+    view.param.watch(draw, watched)
     view.param.watch(refocused, "focus")
+    view.param.watch(lambda event: setattr(shown, "sampling", event.new), "sampling")
+    options, opens = display(view), switch("Display")
+    opens.param.watch(lambda event: setattr(options, "visible", event.new), "value")
+    other = overview(projects, view)
+    own = (shown, order, place, earlier, later)
+
+    def turned(*_: Any) -> None:
+        for part in own:
+            part.visible = view.panel == "samples"
+        other.visible = view.panel != "samples"
+
+    view.param.watch(turned, "panel")
+    turned()
     draw()
-    bar = card(heading, order, kinds, place, earlier, later, kind="bar", row=True, sizing_mode="stretch_width")
-    return card(bar, shown, kind="samples")
+    space = text(sizing_mode="stretch_width")
+    bar = card(panel, place, space, order, earlier, later, opens, kind="bar", row=True, sizing_mode="stretch_width")
+    return card(bar, options, shown, other, kind="samples")
+
+
+def display(view: View) -> Part:
+    """Make the choices of how samples are drawn."""
+    kinds = some_of({kind.capitalize(): kind for kind in KINDS}, value=list(view.kinds))
+    groups = {source: {name.rpartition(":")[2]: name for name in named} for source, named in heat.names().items()}
+    cmap = compact("Colour map", None, view.cmap, width=136, groups=groups)
+    scale = compact("Strongest colour", {called: name for name, called in SCALES.items()}, view.scale, width=146)
+    sampling = compact("Small pictures", {called: name for name, called in SAMPLINGS.items()}, view.sampling, width=104)
+    strip = text(align="center")
+
+    def coloured(*_: Any) -> None:
+        source = data_uri(heat.strip(view.cmap), 256)
+        strip.object = f"<img class='strip' alt='colours of {view.cmap}, from negative to positive' src='{source}'>"
+
+    for widget, name in ((kinds, "kinds"), (cmap, "cmap"), (scale, "scale"), (sampling, "sampling")):
+        bind(widget, view, name)
+    view.param.watch(coloured, "cmap")
+    coloured()
+    return card(
+        kinds, cmap, strip, scale, sampling, kind="options", row=True, visible=False, sizing_mode="stretch_width"
+    )
+
+
+def page_of(wanted: Wish) -> dict[str, Any]:
+    """Put the samples in order and describe those of the page, without their drawings."""
+    project, held, view = wanted.project, wanted.points, wanted.view
+    selected = view.selected
+    chosen = selected if selected.size else np.arange(held.rows.size)
+    # A selection is never written to; kept beside its order, none other can have its number.
+    key = (held, id(selected), view.order, view.focus if view.order == "near" else None)
+    _, chosen = recent(key, lambda: (selected, ordered(project, held, chosen, view.order, focus=view.focus)))
+    first = min(view.page, max(chosen.size - 1, 0) // PAGE) * PAGE
+    positions = chosen[first : first + PAGE]
+    return {
+        "count": chosen.size,
+        "first": first,
+        "selected": selected.size > 0,
+        "items": described(project, held, positions, view, draws=False),
+        "look": look(project, view),
+        "form": form(project),
+        "kinds": max(len(view.kinds), 1) if form(project) == "image" else 1,
+    }
+
+
+def look(project: Project, view: View) -> str:
+    """Name how drawings look: two of the same sample and name are the same."""
+    scale = view.category if view.scale == "shared" else ""
+    return " ".join([str(project.path), project.name, view.cmap, scale, *view.kinds])
+
+
+def pictures(wanted: Wish) -> dict[str, list[tuple[str, str]]]:
+    """Draw samples, or take drawings that some session has made lately, by position in ``attributions.nc``."""
+    project, view, rows = wanted.project, wanted.view, wanted.rows
+    rows = rows[(rows >= 0) & (rows < project.attributions.sizes[SAMPLE])]
+    most = scale_of(project, wanted.points, view)
+    named = look(project, view)
+    made = drawn(
+        [(project, named, row) for row in rows.tolist()],
+        lambda at: thumbnails(project, rows[at], kinds=view.kinds, cmap=view.cmap, bound=most),
+    )
+    return {str(row): list(each.items()) for row, each in zip(rows.tolist(), made, strict=True)}
+
+
+def scale_of(project: Project, held: Points, view: View) -> float | None:
+    """Return the relevance that the strongest colour stands for, None for each sample's own."""
+    return recent((held, "bound"), lambda: bound(project, held.rows)) if view.scale == "shared" else None
 
 
 def enlarged(project: Project, held: Points, position: int, view: View) -> dict[str, Any]:
     """Describe one sample in full: large pictures, and all that is known of it."""
     row = held.rows[[position]]
-    known, picture = outcome(project, row), thumbnails(project, row, cmap=view.cmap, largest=512)[0]
+    most = scale_of(project, held, view)
+    known, picture = outcome(project, row), thumbnails(project, row, cmap=view.cmap, bound=most, largest=512)[0]
     output = project.attributions[PREDICTION].isel({SAMPLE: row}).values[0]
     names = project.attributions[CLASS].values.astype(str)
     best = np.argsort(-output, kind="stable")[:5]
@@ -101,14 +247,20 @@ def enlarged(project: Project, held: Points, position: int, view: View) -> dict[
             facts.append([name, "noise" if cluster[position] == NOISE else f"cluster {cluster[position]}"])
     if held.xy is not None:
         facts.append([view.embedding, f"{held.xy[position, 0]:.4g}, {held.xy[position, 1]:.4g}"])
+    told = {PREDICTION, *(name for name in ("label", "input", "attribution"))}
+    for name, variable in project.attributions.data_vars.items():
+        if name not in told and variable.dims == (SAMPLE,):
+            facts.append([str(name).capitalize(), _said(variable.isel({SAMPLE: row}).values[0])])
     return {"key": str(position), "title": str(known.ids[0]), "pictures": list(picture.items()), "facts": facts}
 
 
-def described(project: Project, held: Points, positions: NDArray[np.int64], view: View) -> list[dict[str, Any]]:
-    """Describe some samples: their pictures, and what is known of them."""
+def described(
+    project: Project, held: Points, positions: NDArray[np.int64], view: View, *, draws: bool = True
+) -> list[dict[str, Any]]:
+    """Describe some samples: what is known of them, and unless it draws none, their drawings."""
     rows = held.rows[positions]
     known = outcome(project, rows)
-    pictures = thumbnails(project, rows, kinds=view.kinds, cmap=view.cmap)
+    drawings = pictures(Wish(project, held, view, rows)) if draws else {}
     items = []
     for k, position in enumerate(positions.tolist()):
         cluster = None if held.cluster is None else int(held.cluster[position])
@@ -117,6 +269,7 @@ def described(project: Project, held: Points, positions: NDArray[np.int64], view
         items.append(
             {
                 "key": str(position),
+                "row": int(rows[k]),
                 "id": str(known.ids[k]),
                 "says": says,
                 "wrong": not bool(known.correct[k]),
@@ -125,7 +278,11 @@ def described(project: Project, held: Points, positions: NDArray[np.int64], view
                 f"({known.probability[k]:.1%}){' · ' + within if within else ''}",
                 "sure": f"{known.probability[k]:.0%}",
                 "within": within,
-                "pictures": list(pictures[k].items()),
+                "pictures": drawings.get(str(rows[k]), []),
             }
         )
     return items
+
+
+def _said(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool | np.bool_) else str(value)

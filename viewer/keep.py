@@ -2,12 +2,10 @@
 
 import base64
 import binascii
-import csv
 import hashlib
-import io
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
@@ -15,15 +13,14 @@ from urllib.parse import parse_qs, urlencode
 import numpy as np
 from numpy.typing import NDArray
 
-from relfunc.errors import RelfuncError
-from relfunc.heatmap import COLORMAPS
-from relfunc.schema import CLASS, SAMPLE
 from relfunc.storage import replacing
 
+from . import heat
 from .colouring import BY
 from .order import ORDERS
-from .project import Points, Project, verdict
+from .project import Project
 from .samples import KINDS
+from .virelay_view import ViewError, asked_for, exported, text_of
 
 VERSION: Final = 1
 FINDINGS: Final = "findings"
@@ -32,10 +29,9 @@ LONGEST: Final = 1800
 """Longest query of a link, in characters; a selection that needs more is stored."""
 LARGEST: Final = 64 << 20
 """Largest view that is unpacked, in bytes."""
-
-
-class ViewError(RelfuncError, ValueError):
-    """A view, link or finding cannot be read or written."""
+MISSING: Final = object()
+"""Stands for what a view does not say."""
+Reader = Callable[[dict[str, Any], str], Any]
 
 
 def dump(state: Mapping[str, Any], *, project: str, name: str = "", note: str = "") -> dict[str, Any]:
@@ -44,34 +40,28 @@ def dump(state: Mapping[str, Any], *, project: str, name: str = "", note: str = 
     Parameters
     ----------
     state : mapping
-        ``category``, ``embedding``, ``clustering``, ``x``, ``y``, ``colour``, ``cmap``, ``kinds``, ``order``,
-        ``window`` and ``selected``.
+        What :data:`READERS` lists, and ``selected``.
     project : str
         The project's name.
     name, note : str
         What was found.
     """
-    kept = {key: state[key] for key in ("category", "embedding", "clustering", "x", "y", "colour", "cmap", "order")}
-    window = state["window"]
-    return {
-        "relfunc": VERSION,
-        "project": project,
-        "name": name,
-        "note": note,
-        **kept,
-        "kinds": list(state["kinds"]),
-        "window": None if window is None else [float(value) for value in window],
-        "selected": packed(state["selected"]),
+    kept = {key: list(state[key]) if isinstance(state[key], list | tuple) else state[key] for key in READERS}
+    return {"relfunc": VERSION, "project": project, "name": name, "note": note, **kept} | {
+        "selected": packed(state["selected"])
     }
 
 
 def load(text: str | bytes) -> dict[str, Any]:
-    """Read what :func:`dump` gave; unknown names of colours and the like are left out, so that a default takes over.
+    """Read what :func:`dump` gave, or a view that ViRelAy exported.
+
+    What is not there, and unknown names of colours and the like, are left out, so that a default takes over.
 
     Returns
     -------
     dict
-        The keys of ``state`` in :func:`dump`, with ``project``, ``name`` and ``note``.
+        The keys of ``state`` in :func:`dump`, with ``project``, ``name`` and ``note``; of a view of ViRelAy, ``rows``
+        in place of ``selected``.
 
     Raises
     ------
@@ -82,19 +72,15 @@ def load(text: str | bytes) -> dict[str, Any]:
         held = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ViewError(f"this is not JSON ({error}): give a view that was exported here") from error
+    if isinstance(held, dict) and "selectedAnalysisCategory" in held:
+        return exported(held)
     if not isinstance(held, dict) or held.get("relfunc") != VERSION:
         raise ViewError(f"this is no view of version {VERSION}: give a file that was exported here")
-    read: dict[str, Any] = {
-        key: _text(held, key) for key in ("project", "name", "note", "category", "embedding", "clustering")
-    }
-    read |= {key: _axis(held, key) for key in ("x", "y")}
-    for key, known in (("colour", BY), ("cmap", COLORMAPS), ("order", ORDERS)):
-        if _text(held, key) in known:
-            read[key] = held[key]
-    kinds = held.get("kinds")
-    if isinstance(kinds, list):
-        read["kinds"] = [kind for kind in KINDS if kind in kinds]
-    return {**read, "window": _window(held.get("window")), "selected": unpacked(_text(held, "selected"))}
+    read: dict[str, Any] = {key: text_of(held, key) for key in ("project", "name", "note")}
+    for key, reader in READERS.items():
+        if (value := reader(held, key)) is not MISSING:
+            read[key] = value
+    return {**read, "selected": unpacked(text_of(held, "selected"))}
 
 
 def packed(positions: NDArray[np.int64]) -> str:
@@ -142,16 +128,26 @@ def link(view: Mapping[str, Any], project: Project) -> str:
 
 
 def linked(query: str, projects: Mapping[str, Project]) -> dict[str, Any] | None:
-    """Return the view that a link's query names, or None if it names none.
+    """Return the view that a link names, or None if it names none.
+
+    Parameters
+    ----------
+    query : str
+        A link's query, or the whole link; one of ViRelAy's too.
+    projects : mapping
+        The projects that are open, by name.
 
     Raises
     ------
     ViewError
         If the view or finding cannot be read.
     """
-    asked = {key: values[0] for key, values in parse_qs(query.lstrip("?")).items()}
+    path, mark, after = query.partition("?")
+    asked = {key: values[0] for key, values in parse_qs(after if mark else path).items()}
     if "view" in asked:
         return load(_unzipped(asked["view"]))
+    if "analysisCategory" in asked or "analysisMethod" in asked:
+        return asked_for(path, asked, list(projects))
     if "finding" not in asked:
         return None
     name = asked.get("project", "")
@@ -213,36 +209,6 @@ def forget(project: Project, identifier: str) -> None:
         (_folder(project) / f"{identifier}.json").unlink(missing_ok=True)
 
 
-def table(project: Project, points: Points, chosen: NDArray[np.int64]) -> str:
-    """Return samples as CSV: identifier, row, label, prediction, probability, cluster, coordinates."""
-    rows, names = points.rows[chosen], project.attributions[CLASS].values.astype(str)
-    known = verdict(project, rows)
-    columns: dict[str, Any] = {
-        "sample": project.attributions[SAMPLE].values[rows],
-        "row": rows,
-        "label": [names[k] if k >= 0 else "" for k in known.label],
-        "prediction": [names[k] if k >= 0 else "" for k in known.prediction],
-        "probability": [f"{value:.6g}" for value in known.probability],
-        "correct": known.correct.astype(int),
-    }
-    if points.cluster is not None:
-        columns["cluster"] = points.cluster[chosen]
-    if points.xy is not None:
-        columns |= {"x": points.xy[chosen, 0], "y": points.xy[chosen, 1]}
-    held = io.StringIO()
-    writer = csv.writer(held, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return held.getvalue()
-
-
-def indices(points: Points, chosen: NDArray[np.int64]) -> bytes:
-    """Return rows in ``attributions.nc`` as a NumPy file."""
-    held = io.BytesIO()
-    np.save(held, points.rows[chosen])
-    return held.getvalue()
-
-
 def _folder(project: Project) -> Path:
     return project.path / FINDINGS
 
@@ -258,13 +224,6 @@ def _unzipped(text: str) -> bytes:
     return held
 
 
-def _text(held: dict[str, Any], key: str) -> str:
-    value = held.get(key, "")
-    if not isinstance(value, str):
-        raise ViewError(f"'{key}' is {type(value).__name__}, not text: give a file that was exported here")
-    return value
-
-
 def _axis(held: dict[str, Any], key: str) -> int:
     value = held.get(key, 0)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -272,7 +231,8 @@ def _axis(held: dict[str, Any], key: str) -> int:
     return value
 
 
-def _window(value: Any) -> tuple[float, ...] | None:
+def _window(held: dict[str, Any], key: str) -> tuple[float, ...] | None:
+    value = held.get(key)
     if value is None:
         return None
     try:
@@ -282,3 +242,48 @@ def _window(value: Any) -> tuple[float, ...] | None:
     if not (np.isfinite([x0, x1, y0, y1]).all() and x0 < x1 and y0 < y1):
         raise ViewError(f"'window' is {value!r}, which holds nothing: give a file that was exported here")
     return x0, x1, y0, y1
+
+
+def _one_of(known: Collection[str]) -> Reader:
+    def read(held: dict[str, Any], key: str) -> Any:
+        value = text_of(held, key)
+        return value if value in known else MISSING
+
+    return read
+
+
+def _some_of(known: tuple[str, ...]) -> Reader:
+    def read(held: dict[str, Any], key: str) -> Any:
+        value = held.get(key)
+        return [name for name in value if name in known] if isinstance(value, list) else MISSING
+
+    return read
+
+
+def _numbers(held: dict[str, Any], key: str) -> Any:
+    value = held.get(key)
+    return [k for k in value if isinstance(k, int) and k >= 0] if isinstance(value, list) else MISSING
+
+
+def _number(held: dict[str, Any], key: str) -> Any:
+    value = held.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+READERS: Final[dict[str, Reader]] = {
+    "category": text_of,
+    "embedding": text_of,
+    "clustering": text_of,
+    "x": _axis,
+    "y": _axis,
+    "colour": _one_of(BY),
+    "cmap": _one_of(heat.listed()),
+    "scale": _one_of(("sample", "shared")),
+    "sampling": _one_of(("auto", "smooth", "pixelated")),
+    "kinds": _some_of(KINDS),
+    "order": _one_of(ORDERS),
+    "focus": _number,
+    "window": _window,
+    "hidden": _numbers,
+}
+"""How each part of a view is read from JSON."""

@@ -53,14 +53,14 @@ def ordered(
         }[by]
         return chosen[np.argsort(key, kind="stable")]
     if by == "centre" and points.xy is not None:
-        return chosen[np.argsort(_from_centre(points)[chosen], kind="stable")]
+        return chosen[np.argsort(from_centre(points)[chosen], kind="stable")]
     if by == "near" and points.xy is not None and focus is not None:
         away = points.xy[chosen].astype(float) - points.xy[focus]
         return chosen[np.argsort((away**2).sum(axis=1), kind="stable")]
     return chosen
 
 
-def _from_centre(points: Points) -> NDArray[np.float64]:
+def from_centre(points: Points) -> NDArray[np.float64]:
     """Return every point's squared distance to the centre of its cluster, infinite for one without a place."""
     assert points.xy is not None
     drawn = points.drawn

@@ -33,6 +33,9 @@ from relfunc.storage import open_analysis, open_attributions
 
 NONE: Final = -1
 """Stands for several labels, and for no prediction."""
+SEPARABILITY, CLUSTER, CLUSTER_SCORE, SIZE = "separability", "cluster", "cluster_separability", "size"
+SMALLEST: Final = 5
+"""Clusters of fewer samples, and those that leave fewer out, do not count in a ranking."""
 PART: Final = 1 << 16
 """Samples whose predictions are read at a time."""
 
@@ -151,6 +154,31 @@ class Verdict:
     prediction: NDArray[np.int64]
     probability: NDArray[np.float64]
     correct: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A category and what it is ranked by.
+
+    Parameters
+    ----------
+    category : str
+        Its name.
+    value : float
+        Its score.
+    clustering : str
+        The clustering that has this score; empty if the score is the category's own.
+    cluster : int, optional
+        The cluster that has it, if it is a cluster's.
+    size : int
+        How many samples are in that cluster.
+    """
+
+    category: str
+    value: float
+    clustering: str = ""
+    cluster: int | None = None
+    size: int = 0
 
 
 def open_project(path: str | Path) -> Project:
@@ -274,19 +302,24 @@ def score_names(project: Project) -> tuple[str, ...]:
         for name, score in _scores(node).data_vars.items()
         if score.dims in ((), (CLUSTERING,))
     }
-    return tuple(sorted(names, key=lambda name: "separab" not in name))
+    if any({CLUSTER_SCORE, SIZE} <= set(_scores(node)) for node in project.analysis.children.values()):
+        names[SEPARABILITY] = None
+    return tuple(sorted(names, key=lambda name: name != SEPARABILITY))
 
 
-def ranking(project: Project, score: str) -> tuple[tuple[str, float], ...]:
-    """Categories by a score, the highest first; the best clustering's value where there is one for each."""
+def ranking(project: Project, score: str) -> tuple[Ranked, ...]:
+    """Categories by a score, the highest first.
+
+    The separability of a category is that of the cluster that stands farthest apart, over all its clusterings, where
+    the analysis knows it of each cluster; of other scores, and without it, it is the best clustering's value.
+    """
     if project.analysis is None:
         return ()
-    values = {
-        category: float(np.nanmax(np.asarray(_scores(node)[score].values, float)))
+    found = [
+        _ranked(category, _scores(node), score, node.sizes[SAMPLE])
         for category, node in project.analysis.children.items()
-        if score in _scores(node) and np.isfinite(_scores(node)[score].values).any()
-    }
-    return tuple(sorted(values.items(), key=lambda item: -item[1]))
+    ]
+    return tuple(sorted((one for one in found if one is not None), key=lambda one: -one.value))
 
 
 def clustering_scores(project: Project, category: str, clustering: str) -> dict[str, float]:
@@ -304,15 +337,11 @@ def cluster_scores(project: Project, category: str, clustering: str) -> dict[int
     """Return how separable each cluster of a clustering is, where the analysis says so."""
     if project.analysis is None:
         return {}
-    scores, name = _scores(_node(project, category)), "cluster_separability"
-    if (
-        name not in scores
-        or scores[name].dims != (CLUSTERING, "cluster")
-        or clustering not in scores[CLUSTERING].values
-    ):
+    scores, name = _scores(_node(project, category)), CLUSTER_SCORE
+    if name not in scores or scores[name].dims != (CLUSTERING, CLUSTER) or clustering not in scores[CLUSTERING].values:
         return {}
     chosen = scores[name].sel({CLUSTERING: clustering})
-    return {int(k): float(v) for k, v in zip(chosen["cluster"].values, chosen.values, strict=True) if np.isfinite(v)}
+    return {int(k): float(v) for k, v in zip(chosen[CLUSTER].values, chosen.values, strict=True) if np.isfinite(v)}
 
 
 def outcome(project: Project, rows: NDArray[np.int64]) -> Outcome:
@@ -408,6 +437,24 @@ def _member(node: xr.DataTree, group: str, name: str, category: str) -> xr.DataA
 def _axis(node: xr.DataTree, name: str) -> str:
     dims = node[EMBEDDING_GROUP][name].dims
     return str(dims[-1]) if len(dims) > 1 else ""
+
+
+def _ranked(category: str, scores: xr.Dataset, score: str, n: int) -> Ranked | None:
+    if score == SEPARABILITY and {CLUSTER_SCORE, SIZE} <= set(scores):
+        apart, size = scores[CLUSTER_SCORE].values, scores[SIZE].values
+        # As analysis.ranking has it: tiny clusters do not count; of two that are each other's rest, the smaller does.
+        apart = np.where((size >= SMALLEST) & (n - size >= SMALLEST), apart, np.nan)
+        if np.isnan(apart).all():
+            return None
+        best = np.argwhere(np.isclose(apart, np.nanmax(apart), rtol=1e-9))
+        at, k = min(map(tuple, best), key=lambda found: (size[found], found))
+        name, cluster = str(scores[CLUSTERING].values[at]), int(scores[CLUSTER].values[k])
+        return Ranked(category, float(apart[at, k]), name, cluster, int(size[at, k]))
+    if score not in scores or not np.isfinite(scores[score].values).any():
+        return None
+    values = np.asarray(scores[score].values, float)
+    name = "" if values.ndim == 0 else str(scores[CLUSTERING].values[np.nanargmax(values)])
+    return Ranked(category, float(np.nanmax(values)), name)
 
 
 def _scores(node: xr.DataTree) -> xr.Dataset:

@@ -10,7 +10,8 @@ import numpy as np
 from relfunc.errors import RelfuncError
 
 from .components import Keep, Part
-from .keep import ViewError, dump, finding, findings, forget, indices, link, load, save, table
+from .export import indices, netcdf, table
+from .keep import ViewError, dump, finding, findings, forget, link, linked, load, save
 from .project import Held, Project
 from .state import KEPT, View, restore
 
@@ -25,9 +26,20 @@ def share(projects: Sequence[Held], view: View) -> Part:
             raise ViewError("there is nothing to keep: open a project first")
         return project
 
-    def dumped(name: str = "") -> dict[str, Any]:
+    def dumped(name: str = "", note: str = "") -> dict[str, Any]:
         state = {key: getattr(view, key) for key in (*KEPT, "selected")}
-        return dump(state, project=current().name, name=name)
+        return dump(state, project=current().name, name=name, note=note)
+
+    def shown(text: str) -> str:
+        if text.lstrip().startswith("{"):
+            restore(projects, view, load(text))
+            return "Imported"
+        named = {project.name: project for project in projects if isinstance(project, Project)}
+        kept = linked(text.strip(), named)
+        if kept is None:
+            raise ViewError("this is neither a view nor a link to one: give a file or link that was made here")
+        restore(projects, view, kept)
+        return "Opened"
 
     def chosen() -> Any:
         held = view.points
@@ -41,8 +53,8 @@ def share(projects: Sequence[Held], view: View) -> Part:
     def act(message: dict[str, Any]) -> str:
         project, stem = current(), f"{current().name}-{view.category}"
         match message:
-            case {"save": name}:
-                save(dumped(str(name).strip() or "Finding"), project)
+            case {"save": name, **more}:
+                save(dumped(str(name).strip() or "Finding", str(more.get("note", "")).strip()), project)
                 return "Kept beside the project"
             case {"open": identifier}:
                 restore(projects, view, finding(project, str(identifier)))
@@ -56,9 +68,11 @@ def share(projects: Sequence[Held], view: View) -> Part:
                 return download(f"{stem}.npy", "application/octet-stream", indices(*chosen()))
             case {"json": _}:
                 return download(f"{stem}.json", "application/json", json.dumps(dumped(), indent=1).encode())
+            case {"nc": _}:
+                names = {key: getattr(view, key) for key in ("category", "embedding", "clustering")}
+                return download(f"{stem}.nc", "application/x-netcdf", netcdf(project, *chosen(), **names))
             case {"load": text}:
-                restore(projects, view, load(str(text)))
-                return "Imported"
+                return shown(str(text))
             case {"link": _}:
                 part.shared = {"query": link(dumped(), project)}
                 return "The link is copied"
@@ -75,7 +89,12 @@ def share(projects: Sequence[Held], view: View) -> Part:
         project = projects[view.project]
         kept = findings(project) if isinstance(project, Project) else {}
         part.items = [
-            {"key": key, "name": held["name"], "note": f"{held['category']} · {held['selected'].size:,} samples"}
+            {
+                "key": key,
+                "name": held["name"],
+                "note": held["note"],
+                "of": f"{held['category']} · {held['selected'].size:,} samples",
+            }
             for key, held in kept.items()
         ]
 

@@ -2,14 +2,17 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, TypeVar
 
 Value = TypeVar("Value")
 MOST: Final = 12
 """How many values are kept."""
+LARGEST: Final = 32 << 20
+"""How many characters of drawings are kept."""
 
 _held: OrderedDict[Hashable, Any] = OrderedDict()
+_drawn: OrderedDict[Hashable, dict[str, str]] = OrderedDict()
 _lock = threading.RLock()
 
 
@@ -35,3 +38,38 @@ def recent(key: Hashable, make: Callable[[], Value]) -> Value:
         while len(_held) > MOST:
             _held.popitem(last=False)
         return _held[key]
+
+
+def drawn(keys: Sequence[Hashable], make: Callable[[list[int]], list[dict[str, str]]]) -> list[dict[str, str]]:
+    """Return the drawings of each key; those that were not drawn lately are made now, together.
+
+    Parameters
+    ----------
+    keys : sequence of hashable
+        Everything that each drawing depends on.
+    make : callable
+        Takes the positions in ``keys`` to draw, and returns their drawings.
+
+    Examples
+    --------
+    >>> drawn(["one", "two"], lambda at: [{"input": str(k)} for k in at])
+    [{'input': '0'}, {'input': '1'}]
+    >>> drawn(["two", "three"], lambda at: [{"input": "new"} for k in at])
+    [{'input': '1'}, {'input': 'new'}]
+    """
+    with _lock:
+        found = {key: _drawn[key] for key in keys if key in _drawn}
+    missing = [k for k, key in enumerate(keys) if key not in found]
+    made = dict(zip((keys[k] for k in missing), make(missing) if missing else [], strict=True))
+    with _lock:
+        for key in keys:
+            _drawn[key] = made.get(key) or found[key]
+            _drawn.move_to_end(key)
+        held = sum(_size(pictures) for pictures in _drawn.values())
+        while held > LARGEST:
+            held -= _size(_drawn.popitem(last=False)[1])
+    return [made.get(key) or found[key] for key in keys]
+
+
+def _size(pictures: dict[str, str]) -> int:
+    return sum(map(len, pictures.values()))

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from relfunc.heatmap import COLORMAPS
-
 from .colouring import BY
-from .components import Part, Rows, beside, bind, card, choice, title
+from .components import Part, Rows, beside, card, choice, title
 from .project import Held, Project, axes, categories, clustering_names, embedding_names, ranking, score_names
 from .state import View, show
 
@@ -20,10 +18,10 @@ def sidebar(projects: Sequence[Held], view: View) -> Part:
     axis = {name: choice(f"{name.upper()} axis") for name in ("x", "y")}
     both = beside(*axis.values())
     colour = choice("Colour of the points", options={by.capitalize(): by for by in BY}, value=view.colour)
-    colour.param.watch(lambda event: view.param.update(colour=event.new, hidden=[]), "value")
+    colour.param.watch(
+        lambda event: event.new == view.colour or view.param.update(colour=event.new, hidden=[]), "value"
+    )
     view.param.watch(lambda event: setattr(colour, "value", event.new), "colour")
-    cmap = choice("Heatmap colours", options=list(COLORMAPS), value=view.cmap)
-    bind(cmap, view, "cmap")
     score, ranked, heading = choice(""), Rows(sizing_mode="stretch_width", margin=0), title("Classes")
 
     for name, widget in {**picks, **axis}.items():
@@ -34,7 +32,14 @@ def sidebar(projects: Sequence[Held], view: View) -> Part:
             "value",
         )
     score.param.watch(lambda event: rank(), "value")
-    ranked.on_msg(lambda event: show(projects, view, category=event.data["pick"]))
+    ranked.on_msg(lambda event: opened(event.data["pick"]))
+
+    def opened(category: str) -> None:
+        project = projects[view.project]
+        assert isinstance(project, Project)
+        # With the clustering whose score it is, so that what ranked the class can be seen.
+        clustering = next((one.clustering for one in ranking(project, score.value) if one.category == category), "")
+        show(projects, view, category=category, **({"clustering": clustering} if clustering else {}))
 
     def offer(*_: Any) -> None:
         project = projects[view.project]
@@ -67,18 +72,20 @@ def sidebar(projects: Sequence[Held], view: View) -> Part:
         project = projects[view.project]
         held = ranking(project, score.value) if isinstance(project, Project) and score.value else ()
         heading.object = "<h2>Classes</h2>" if held else ""
-        best = max((abs(value) for _, value in held), default=0) or 1
+        best = max((abs(one.value) for one in held), default=0) or 1
         ranked.items = [
             {
-                "key": name,
-                "name": name,
-                "value": f"{value:.3g}",
-                "share": max(value, 0) / best,
-                "on": name == view.category,
+                "key": one.category,
+                "name": one.category,
+                "value": f"{one.value:.3g}",
+                "note": None if one.cluster is None else f"cluster {one.cluster} of {one.clustering} · {one.size:,}",
+                "share": max(one.value, 0) / best,
+                "on": one.category == view.category,
+                "hint": "Open this class",
             }
-            for name, value in held
+            for one in held
         ]
 
     view.param.watch(offer, ["points", "trouble"])
     offer()
-    return card(*picks.values(), both, colour, cmap, heading, score, ranked, kind="side")
+    return card(*picks.values(), both, colour, heading, score, ranked, kind="side")

@@ -8,8 +8,8 @@ import param
 from numpy.typing import NDArray
 
 from relfunc.errors import RelfuncError
-from relfunc.heatmap import COLORMAPS
 
+from . import heat
 from .colouring import BY, Colouring, colouring
 from .order import ORDERS
 from .project import (
@@ -29,10 +29,17 @@ from .project import (
 from .samples import KINDS
 from .selection import Mode, combine
 from .shared import recent
+from .virelay_view import called
 
 NAMES: Final = ("category", "embedding", "clustering", "x", "y")
-KEPT: Final = (*NAMES, "colour", "cmap", "kinds", "order", "window")
+KEPT: Final = (*NAMES, "colour", "cmap", "scale", "sampling", "kinds", "order", "focus", "window", "hidden")
 """What a view that is kept or shared restores, besides the selection."""
+SCALES: Final = {"sample": "Each sample's own", "shared": "One for the class"}
+"""What the strongest colour of a heatmap stands for, and what that is called."""
+SAMPLINGS: Final = {"auto": "Automatic", "smooth": "Smooth", "pixelated": "Pixelated"}
+"""Ways to enlarge small pictures, and what they are called."""
+PANELS: Final = {"samples": "Samples", "clusters": "Clusters", "compare": "Compare"}
+"""What can be shown below the map, and what it is called."""
 UNDONE: Final = 50
 """How many selections can be taken back."""
 
@@ -52,7 +59,10 @@ class View(param.Parameterized):
     hidden = param.List(default=[], item_type=int, doc="Codes of the colours that are not drawn.")
     kinds = param.ListSelector(default=list(KINDS), objects=list(KINDS), doc="Which pictures of a sample are shown.")
     colour = param.Selector(default="cluster", objects=list(BY), doc="What the colours of the points mean.")
-    cmap = param.Selector(default="coldnhot", objects=list(COLORMAPS), doc="Colour map of the attributions.")
+    cmap = param.Selector(default="coldnhot", objects=heat.listed(), doc="Colour map of the attributions.")
+    scale = param.Selector(default="sample", objects=list(SCALES), doc="What the strongest colour stands for.")
+    sampling = param.Selector(default="auto", objects=list(SAMPLINGS), doc="How small pictures are enlarged.")
+    panel = param.Selector(default="samples", objects=list(PANELS), doc="What is shown below the map.")
     window = param.Tuple(default=None, length=4, allow_None=True, doc="The part of the plane in view; None for all.")
     order = param.Selector(default="file", objects=list(ORDERS), doc="Which samples come first.")
     focus = param.Integer(default=None, allow_None=True, doc="Position of the sample whose neighbours come first.")
@@ -119,11 +129,20 @@ def restore(projects: Sequence[Held], view: View, kept: Mapping[str, Any]) -> No
     if kept["project"] not in names:
         opened = ", ".join(filter(None, names)) or "none"
         raise ProjectError(f"the view is of project '{kept['project']}', which is not open; open are: {opened}")
-    show(projects, view, project=names.index(kept["project"]), **{name: kept[name] for name in NAMES})
-    size = 0 if view.points is None else view.points.rows.size
-    selected = kept["selected"][kept["selected"] < size] if kept["category"] == view.category else kept["selected"][:0]
+    project = projects[names.index(kept["project"])]
+    assert isinstance(project, Project)
+    if "method" in kept:
+        name = called(kept["category"], kept["method"], categories(project), kept["human"])
+        kept = {**kept, "category": name}
+    wanted = {name: kept[name] for name in NAMES}
+    _check(project, wanted)
+    show(projects, view, project=names.index(kept["project"]), **wanted)
+    rows = np.empty(0, np.int64) if view.points is None else view.points.rows
+    selected = np.flatnonzero(np.isin(rows, kept["rows"])) if "rows" in kept else kept["selected"]
     rest = {name: kept[name] for name in KEPT if name in kept and name not in NAMES}
-    view.param.update(**rest, selected=selected, past=[], hidden=[], page=0)
+    if rest.get("focus") is not None and rest["focus"] >= rows.size:
+        rest["focus"] = None
+    view.param.update(**{"hidden": [], **rest}, selected=selected[selected < rows.size], past=[], page=0)
 
 
 def read(project: Project, category: str, **chosen: Any) -> Points:
@@ -152,7 +171,8 @@ def settled(project: Project, *, category: str, embedding: str, clustering: str,
     if not category:
         # A visitor who has chosen nothing starts where there is most to see.
         best = next(iter(score_names(project)), None)
-        category = next((name for name, _ in ranking(project, best)), "") if best else ""
+        first = next(iter(ranking(project, best)), None) if best else None
+        category, clustering = (first.category, clustering or first.clustering) if first else ("", clustering)
     category = _kept(category, names)
     embedding = _kept(embedding, embedding_names(project, category))
     last = max(axes(project, category, embedding) - 1, 0) if embedding else 0
@@ -172,6 +192,18 @@ def undo(view: View) -> None:
     """Take the last change of the selection back, if there is one."""
     if view.past:
         view.param.update(selected=view.past[-1], past=view.past[:-1], page=0)
+
+
+def _check(project: Project, wanted: Mapping[str, Any]) -> None:
+    """Raise an error if a category, embedding or clustering is named that does not exist."""
+    category = wanted["category"] or next(iter(categories(project)), "")
+    known = {"category": categories(project)}
+    if category in known["category"]:
+        known |= {"embedding": embedding_names(project, category), "clustering": clustering_names(project, category)}
+    for what, names in known.items():
+        if wanted[what] and wanted[what] not in names:
+            listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") or "none"
+            raise ProjectError(f"project '{project.name}' has no {what} '{wanted[what]}'; it has: {listed}")
 
 
 def _kept(name: str, names: tuple[str, ...]) -> str:

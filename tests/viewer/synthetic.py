@@ -68,7 +68,14 @@ def _tree(label: np.ndarray, planted: np.ndarray, rng: np.random.Generator) -> x
             {
                 "separability": ((), 0.91 - 0.5 * k),
                 "silhouette": ("clustering", [0.7 - 0.3 * k, 0.6 - 0.3 * k]),
-                "cluster_separability": (("clustering", "cluster"), [[0.9, 0.5, np.nan], [0.8, 0.4, 0.3]]),
+                "cluster_separability": (
+                    ("clustering", "cluster"),
+                    np.array([[0.9, 0.5, np.nan], [0.8, 0.4, 0.3]]) - 0.5 * k,
+                ),
+                "size": (
+                    ("clustering", "cluster"),
+                    [np.bincount(each + 1, minlength=4)[1:] for each in (cluster, density)],
+                ),
             },
             {"clustering": ["kmeans-3", "hdbscan"], "cluster": [0, 1, 2]},
         )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import analysis
 from relfunc.errors import SchemaError
 from relfunc.storage import save
 from viewer.project import (
@@ -97,9 +98,21 @@ def test_attributions_without_analysis_open_by_class(tmp_path):
 
 def test_classes_are_ranked_by_a_score_best_first(project):
     assert score_names(project) == ("separability", "silhouette")
-    assert [name for name, _ in ranking(project, "separability")] == ["ring", "disc"]
-    assert dict(ranking(project, "silhouette"))["ring"] == pytest.approx(0.7)
+    assert [one.category for one in ranking(project, "separability")] == ["ring", "disc"]
+    best = ranking(project, "silhouette")[0]
+    assert (best.category, best.clustering, best.value) == ("ring", "kmeans-3", pytest.approx(0.7))
     assert clustering_scores(project, "ring", "hdbscan") == {"silhouette": pytest.approx(0.6)}
+
+
+def test_the_separability_of_a_class_is_that_of_the_printed_ranking(project):
+    assert project.analysis is not None
+    printed = analysis.ranking(project.analysis)
+    assert [
+        (one.category, one.value, one.clustering, one.cluster, one.size) for one in ranking(project, "separability")
+    ] == [
+        tuple(printed[name].values[k].item() for name in ("category", "separability", "clustering", "cluster", "size"))
+        for k in range(2)
+    ]
 
 
 def test_clusters_have_their_own_separability(project):

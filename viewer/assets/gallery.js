@@ -1,62 +1,140 @@
-// Samples as columns of pictures. Items: {key, id, says, wrong, colour, title, pictures: [[kind, source], …]}.
+// Samples as columns of drawings. Items: {key, row, id, says, wrong, colour, title}. Says {want: rows} of those that come
+// into view, and {open: key}, {near: key} or {close}. Drawings are kept by look and row, so that none is sent twice.
+const MOST = 3000
+
 function element(tag, properties, ...children) {
   const made = Object.assign(document.createElement(tag), properties)
   made.append(...children.filter(Boolean))
   return made
 }
 
-function sample(item, model) {
-  const dot = item.colour && element("span", { className: "dot" })
-  if (dot) dot.style.background = item.colour
-  const button = element("button", {
-    className: "sample", title: item.title, onclick: () => model.send_msg({ open: item.key }),
-  },
-  ...item.pictures.map(([kind, src]) => element("img", { src, alt: `${kind} of ${item.id}`, draggable: false })),
-  element("span", { className: "row" }, dot, element("span", { className: "id", textContent: item.id })),
-  element("span", { className: `says ${item.wrong ? "wrong" : ""}`, textContent: item.says }))
-  button.dataset.key = item.key
-  return button
-}
-
 export function render({ model, el }) {
+  const kept = new Map()
+  const name = (row) => `${model.look} ${row}`
+  const grid = element("div", {})
+  const dialog = element("dialog", {})
+  const near = new Set()
+  let asked = 0
+
+  const pixelate = (image) => {
+    const small = Math.max(image.naturalWidth, image.naturalHeight) <= 128
+    image.classList.toggle("pixelated", model.sampling === "pixelated" || (model.sampling === "auto" && small))
+  }
+  const picture = (kind, src, id) => element("img", {
+    src, alt: `${kind} of ${id}`, title: kind, draggable: false, decoding: "async", onload: (event) => pixelate(event.target),
+  })
+  const hang = (button) => {
+    const drawn = kept.get(name(button.dataset.row))
+    if (!drawn || button.dataset.look === model.look) return Boolean(drawn)
+    button.dataset.look = model.look
+    button.querySelectorAll(":scope > img, :scope > .waiting").forEach((one) => one.remove())
+    button.prepend(...drawn.map(([kind, src]) => picture(kind, src, button.dataset.id)))
+    return true
+  }
+  const want = () => {
+    const missing = [...near].filter((button) => button.isConnected && !hang(button)).map((button) => Number(button.dataset.row))
+    if (missing.length) model.send_msg({ want: missing })
+  }
+  const soon = () => {
+    cancelAnimationFrame(asked)
+    asked = requestAnimationFrame(want)
+  }
+  const watcher = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) near[isIntersecting ? "add" : "delete"](target)
+    soon()
+  }, { rootMargin: "160px" })
+
+  const sample = (item, place) => {
+    const dot = item.colour && element("span", { className: "dot" })
+    if (dot) dot.style.background = item.colour
+    const button = element("button", {
+      className: "sample", title: item.title, tabIndex: place ? -1 : 0, onclick: () => model.send_msg({ open: item.key }),
+    },
+    ...Array.from({ length: model.kinds }, () => element("div", { className: "waiting" })),
+    element("span", { className: "row" }, dot, element("span", { className: "id", textContent: item.id })),
+    element("span", { className: `says ${item.wrong ? "wrong" : ""}`, textContent: item.says }))
+    Object.assign(button.dataset, { key: item.key, row: item.row, id: item.id })
+    hang(button)
+    watcher.observe(button)
+    return button
+  }
+  let listed = ""
   const fill = () => {
     if (model.items.length === 0) {
       const [title, text] = model.notice
+      near.clear()
+      listed = ""
       grid.className = "empty"
       grid.replaceChildren(element("b", { textContent: title }), element("span", { textContent: text }))
       return
     }
-    grid.className = `grid ${model.pixelated ? "pixelated" : ""}`
-    grid.replaceChildren(...model.items.map((item) => sample(item, model)))
+    grid.className = `grid ${model.form}`
+    const now = model.items.map((item) => `${item.row} ${item.title}`).join()
+    if (now === listed) return soon()
+    near.clear()
+    watcher.disconnect()
+    listed = now
+    grid.replaceChildren(...model.items.map(sample))
     grid.getRootNode().host?.scrollTo(0, 0)
   }
-  const grid = element("div", {})
-  const dialog = element("dialog", {})
+  const arrived = () => {
+    for (const [row, drawn] of Object.entries(model.pictures.drawn ?? {})) kept.set(`${model.pictures.look} ${row}`, drawn)
+    while (kept.size > MOST) kept.delete(kept.keys().next().value)
+    grid.querySelectorAll(".sample").forEach(hang)
+  }
+  const step = { ArrowRight: 1, ArrowLeft: -1 }
+  grid.addEventListener("keydown", (event) => {
+    const all = [...grid.children], at = all.indexOf(event.target)
+    if (at < 0) return
+    const across = getComputedStyle(grid).gridTemplateColumns.split(" ").length
+    const by = { ...step, ArrowDown: across, ArrowUp: -across, Home: -at, End: all.length - 1 - at }[event.key]
+    if (by === undefined) return
+    event.preventDefault()
+    const to = all[Math.max(0, Math.min(all.length - 1, at + by))]
+    event.target.tabIndex = -1
+    to.tabIndex = 0
+    to.focus()
+  })
+
   dialog.addEventListener("close", () => model.opened.title && model.send_msg({ close: true }))
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close())
+  const beside = (by) => model.items[model.items.findIndex((item) => item.key === model.opened.key) + by]
+  dialog.addEventListener("keydown", (event) => {
+    const to = step[event.key] && beside(step[event.key])
+    if (to) model.send_msg({ open: to.key })
+  })
+  const act = (textContent, onclick, properties) => element("button", { className: "act", textContent, onclick, ...properties })
   const open = () => {
     const { title, pictures, facts, key } = model.opened
     if (!title) {
       dialog.close()
       return
     }
-    const near = key && element("button", {
-      className: "act", textContent: "Show its nearest neighbours", onclick: () => model.send_msg({ near: key }),
-    })
+    const turn = (label, by) => {
+      const to = beside(by)
+      return key && act(by < 0 ? "‹" : "›", () => model.send_msg({ open: to.key }), { title: label, ariaLabel: label, disabled: !to })
+    }
+    const focused = dialog.getRootNode().activeElement?.title
     dialog.replaceChildren(element("div", { className: "sheet" },
-      element("header", {}, element("h2", { textContent: title }),
-        element("button", { className: "act", textContent: "Close", onclick: () => dialog.close() })),
-      element("div", { className: "large" }, ...pictures.map(([kind, src]) => element("figure", {},
-        element("img", { src, alt: `${kind} of ${title}`, className: model.pixelated ? "pixelated" : "" }),
-        element("figcaption", { textContent: kind })))),
-      element("dl", {}, ...facts.flatMap(([name, value]) =>
-        [element("dt", { textContent: name }), element("dd", { textContent: value })])), near))
+      element("header", {}, element("h2", { textContent: title }), element("div", { className: "acts" },
+        turn("Earlier sample", -1), turn("Later sample", 1), act("Close", () => dialog.close()))),
+      element("div", { className: `large ${model.form}` }, ...pictures.map(([kind, src]) => element("figure", {},
+        picture(kind, src, title), element("figcaption", { textContent: kind })))),
+      element("dl", {}, ...facts.flatMap(([label, value]) =>
+        [element("dt", { textContent: label }), element("dd", { textContent: value })])),
+      key && act("Show its nearest neighbours", () => model.send_msg({ near: key }))))
+    dialog.setAttribute("aria-label", `Sample ${title}`)
     if (!dialog.open) dialog.showModal()
+    const again = focused && dialog.querySelector(`[title="${focused}"]:not(:disabled)`)
+    again?.focus()
   }
   model.on("items", fill)
   model.on("notice", fill)
+  model.on("look", () => soon())
+  model.on("pictures", arrived)
+  model.on("sampling", () => el.querySelectorAll("img").forEach(pixelate))
   model.on("opened", open)
+  model.on("remove", () => watcher.disconnect())
   fill()
-  const all = element("div", {}, grid, dialog)
-  return all
+  return element("div", {}, grid, dialog)
 }

@@ -25,7 +25,7 @@ export function render({ model }) {
       element("span", { className: "value", textContent: item.value ?? "" }),
       item.note && element("span", { className: "note", textContent: item.note }),
       item.share !== undefined && element("span", { className: "track" }, bar))
-      if (!swatch) pick.style.gridTemplateColumns = "minmax(0, 1fr) auto"
+      pick.classList.toggle("plain", !swatch)
       pick.dataset.key = item.key
       pick.setAttribute("aria-pressed", Boolean(item.on))
       const eye = model.hides && element("button", {

@@ -1,0 +1,163 @@
+"""Parts of a category in numbers and drawings: its clusters, or any two sets of its samples side by side."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relfunc.schema import CLASS, NOISE
+
+from .order import from_centre
+from .project import NONE, Points, Project, Verdict, cluster_scores, verdict
+from .samples import average, draw, drawn_mean, style, summed, thumbnails
+from .shared import recent
+
+PROTOTYPES: Final = 3
+"""How many samples nearest to the centre stand for a cluster."""
+SHARE: Final = 1 << 22
+"""How many bytes are read for the mean of a cluster at most."""
+NAMED: Final = 3
+"""How many labels of a part are named."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A cluster, or another part of a category.
+
+    Parameters
+    ----------
+    size : int
+        How many samples it has.
+    accuracy : float
+        Share of them whose prediction is right.
+    probability : float
+        Mean probability of the prediction.
+    purity : float
+        Share of the commonest label among those that have one.
+    labels, predictions : tuple of (str, float)
+        The commonest ones, with their shares.
+    separability : float
+        How far it stands apart, NaN where the analysis does not say.
+    """
+
+    size: int
+    accuracy: float
+    probability: float
+    purity: float
+    labels: tuple[tuple[str, float], ...]
+    predictions: tuple[tuple[str, float], ...]
+    separability: float = np.nan
+
+
+def judged(project: Project, points: Points) -> Verdict:
+    """Read what the model made of a category's samples, or take what some session has read lately."""
+    return recent((points, "verdict"), lambda: verdict(project, points.rows))
+
+
+def summary(project: Project, known: Verdict, inside: NDArray, *, separability: float = np.nan) -> Summary:
+    """Summarise a part of a category.
+
+    Parameters
+    ----------
+    project : Project
+        Where class names are.
+    known : Verdict
+        What the model made of the category's samples.
+    inside : numpy.ndarray
+        Positions, or a mask, of the part; at least one.
+    separability : float
+        How far the part stands apart.
+    """
+    names = project.attributions[CLASS].values.astype(str)
+    label, prediction = known.label[inside], known.prediction[inside]
+    labels = _commonest(label, names, "several")
+    sole = label[label != NONE]
+    purity = float(np.unique(sole, return_counts=True)[1].max() / sole.size) if sole.size else np.nan
+    accuracy, probability = float(known.correct[inside].mean()), float(known.probability[inside].mean())
+    predictions = _commonest(prediction, names, "none")
+    return Summary(label.size, accuracy, probability, purity, labels, predictions, separability)
+
+
+def summaries(project: Project, points: Points, category: str, clustering: str) -> dict[int, Summary]:
+    """Summarise every cluster of a category, in the order of their numbers."""
+    if points.cluster is None or not points.rows.size:
+        return {}
+    apart, known = cluster_scores(project, category, clustering), judged(project, points)
+    order = np.argsort(points.cluster, kind="stable")
+    values, first = np.unique(points.cluster[order], return_index=True)
+    parts = np.split(order, first[1:])
+    return {
+        int(k): summary(project, known, part, separability=apart.get(int(k), np.nan))
+        for k, part in zip(values, parts, strict=True)
+    }
+
+
+def prototypes(points: Points, cluster: int) -> NDArray[np.int64]:
+    """Return the positions nearest to a cluster's centre in the embedding, or its first ones without an embedding.
+
+    Noise has no centre, and no prototypes.
+    """
+    if points.cluster is None or cluster == NOISE:
+        return np.empty(0, np.int64)
+    inside = np.flatnonzero(points.cluster == cluster)
+    if points.xy is None:
+        return inside[:PROTOTYPES]
+    return inside[np.argsort(from_centre(points)[inside], kind="stable")[:PROTOTYPES]]
+
+
+def cluster_drawings(project: Project, points: Points, cluster: int, cmap: str) -> dict[str, list[tuple[str, str]]]:
+    """Draw the mean input and attribution of a cluster, and its prototypes, as (what, data URI)."""
+    assert points.cluster is not None
+    inside = np.flatnonzero(points.cluster == cluster)
+    shown, relevance, _ = average(project, points.rows[inside], bytes_read=SHARE)
+    typical = thumbnails(
+        project, points.rows[prototypes(points, cluster)], kinds=["attribution"], cmap=cmap, largest=96
+    )
+    return {
+        "mean": [(f"mean {kind}", source) for kind, source in drawn_mean(project, shown, relevance, cmap, 96).items()],
+        "typical": [(f"prototype {k + 1}", next(iter(each.values()))) for k, each in enumerate(typical)],
+    }
+
+
+def comparison(
+    project: Project, points: Points, one: NDArray[np.int64], other: NDArray[np.int64], cmap: str
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]], str]:
+    """Draw the means of two parts of a category on one scale, and the difference of their mean attributions.
+
+    Parameters
+    ----------
+    project : Project
+        Where to read.
+    points : Points
+        The samples of the category.
+    one, other : numpy.ndarray
+        Positions of the parts; neither may be empty.
+    cmap : str
+        One of :func:`viewer.heat.names`.
+
+    Returns
+    -------
+    one, other : list of (str, str)
+        Kind and data URI of the means.
+    difference : str
+        Data URI; empty if the shapes differ, or for words.
+    """
+    means = [average(project, points.rows[part]) for part in (one, other)]
+    how = style(project, cmap, largest=192)
+    (_, first, _), (_, second, _) = means
+    if how.form == "token" or first is None or second is None or first.shape != second.shape:
+        return [], [], ""
+    most = float(max(np.abs(np.nan_to_num(summed(each, how.form))).max(initial=0) for each in (first, second)))
+    same = replace(how, bound=most or None)
+    drawn = [
+        [(kind, source) for kind in ("input", "attribution") if (source := draw(kind, relevance, shown, same))]
+        for (shown, _, _), relevance in zip(means, (first, second), strict=True)
+    ]
+    return drawn[0], drawn[1], draw("attribution", first - second, None, how)
+
+
+def _commonest(codes: NDArray[np.int64], names: NDArray[np.str_], none: str) -> tuple[tuple[str, float], ...]:
+    values, counts = np.unique(codes, return_counts=True)
+    best = np.argsort(-counts, kind="stable")[:NAMED]
+    return tuple((none if values[k] == NONE else str(names[values[k]]), float(counts[k] / codes.size)) for k in best)
