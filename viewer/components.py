@@ -7,11 +7,16 @@ import panel as pn
 import param
 from bokeh.document import Document
 from panel.custom import JSComponent
+from panel.reactive import Syncable
 
 ASSETS: Final = Path(__file__).parent / "assets"
 # Panel gives every session its own copy of a style, unless it is the same text.
 APP, CARD, WIDGET, TEXT = ((ASSETS / f"{name}.css").read_text() for name in ("app", "card", "widget", "text"))
 
+
+# A click or message that comes while a change of a widget waits makes Panel carry both out without the page's lock, and
+# Bokeh refuses what they then do to a figure. This is what panel.io.with_lock does to a callback of one's own.
+Syncable._event_coroutine.lock = True  # type: ignore[attr-defined]
 
 Part = pn.viewable.Viewable
 """A part of the page."""

@@ -78,7 +78,7 @@ def sidebar(projects: Sequence[Held], view: View) -> Part:
                 "key": one.category,
                 "name": one.category,
                 "value": f"{one.value:.3g}",
-                "note": None if one.cluster is None else f"cluster {one.cluster} of {one.clustering} · {one.size:,}",
+                "note": None if one.cluster is None else f"{one.size:,} samples apart · {one.clustering}",
                 "share": max(one.value, 0) / best,
                 "on": one.category == view.category,
                 "hint": "Open this class",

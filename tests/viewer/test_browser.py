@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from .chromium import EXECUTABLE, MISSING, browser, free_port, serving
+from .pointer import drag, place
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(EXECUTABLE is None, reason=MISSING)]
 
@@ -51,12 +52,13 @@ def test_a_class_is_opened_from_the_list_and_from_the_ranking(page: Page):
 
 
 def test_a_lasso_round_the_island_finds_the_watermark(page: Page):
-    x, y = _place(page, -14, 6)
-    reach = abs(_place(page, -5, 6)[0] - x)
-    _drag(page, [(x + reach * math.cos(t / 12 * math.pi), y + reach * math.sin(t / 12 * math.pi)) for t in range(24)])
+    x, y = place(page, -14, 6)
+    reach = abs(place(page, -5, 6)[0] - x)
+    drag(page, [(x + reach * math.cos(t / 12 * math.pi), y + reach * math.sin(t / 12 * math.pi)) for t in range(24)])
     _shows(page, "50 of 150 selected")
     expect(page.locator(".sample")).to_have_count(48)
-    assert page.locator(".sample img").first.evaluate("picture => picture.naturalWidth") == 32
+    page.locator(".sample img").first.wait_for()
+    assert page.locator(".sample img").first.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 32
     assert {image.get_attribute("alt") for image in page.locator(".sample").first.locator("img").all()} == {
         "input of img-0000",
         "attribution of img-0000",
@@ -82,7 +84,7 @@ def test_a_box_selects_adds_with_shift_and_is_undone(page: Page):
 def test_a_click_on_empty_ground_clears_the_selection(page: Page):
     page.locator(".pick", has_text="Cluster 1").click()
     _shows(page, "50 of 150 selected")
-    page.mouse.click(*_place(page, -2, -4))
+    page.mouse.click(*place(page, -2, -4))
     _shows(page, "150 samples")
 
 
@@ -96,6 +98,7 @@ def test_escape_clears_the_selection(page: Page):
 def test_pages_and_kinds_of_pictures(page: Page):
     page.get_by_role("button", name="Next", exact=True).click()
     expect(page.locator(".id").first).to_have_text("img-0048")
+    page.get_by_role("button", name="Display").click()
     page.get_by_role("button", name="Overlay", exact=True).click()
     expect(page.locator(".sample").first.locator("img")).to_have_count(2)
 
@@ -115,7 +118,7 @@ def test_the_pointer_names_the_nearest_sample(page: Page):
     page.locator(".pick", has_text="Cluster 0").click()
     _shows(page, "50 of 150 selected")
     page.locator(".sample").first.wait_for()
-    page.mouse.move(*_place(page, *_coordinates(page, "img-0000")))
+    page.mouse.move(*place(page, *_coordinates(page, "img-0000")))
     expect(page.locator(".tip b")).to_have_text("img-0000")
     page.mouse.move(10, 10)
     expect(page.locator(".tip")).to_be_hidden()
@@ -127,8 +130,9 @@ def test_a_finding_is_kept_exported_and_reopened_from_its_link(page: Page, addre
     page.get_by_label("Name of the finding").fill("Watermark")
     page.get_by_role("button", name="Keep", exact=True).click()
     expect(page.locator("li .open b")).to_have_text("Watermark")
+    page.locator("summary", has_text="Export").click()
     with page.expect_download() as download:
-        page.get_by_role("button", name="CSV").click()
+        page.get_by_role("button", name="Table").click()
     assert len(download.value.path().read_text().splitlines()) == 51
     page.get_by_role("button", name="Copy link").click()
     page.wait_for_url("**?view=*")
@@ -169,31 +173,6 @@ def _coordinates(page: Page, sample: str) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _place(page: Page, x: float, y: float) -> tuple[float, float]:
-    """Where a point of the embedding is on the screen."""
-    return tuple(
-        page.evaluate(
-            """([x, y]) => {
-                const within = (view) => view.model.type === "Figure" ? view
-                    : (view.child_views ?? []).map(within).find(Boolean)
-                const view = Object.values(Bokeh.index.roots ?? Bokeh.index).map(within).find(Boolean)
-                const box = view.el.getBoundingClientRect()
-                const {x_scale, y_scale} = view.frame
-                return [box.x + x_scale.compute(x), box.y + y_scale.compute(y)]
-            }""",
-            [x, y],
-        )
-    )
-
-
-def _drag(page: Page, places):
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place)
-    page.mouse.up()
-
-
 def _box(page: Page, one, other):
-    (x0, y0), (x1, y1) = _place(page, *one), _place(page, *other)
-    _drag(page, [(x0, y0), ((x0 + x1) / 2, (y0 + y1) / 2), (x1, y1)])
+    (x0, y0), (x1, y1) = place(page, *one), place(page, *other)
+    drag(page, [(x0, y0), ((x0 + x1) / 2, (y0 + y1) / 2), (x1, y1)])

@@ -10,32 +10,42 @@ function element(tag, properties, ...children) {
 
 export function render({ model }) {
   const list = element("ul", {})
+  const row = (item) => {
+    const swatch = item.colour && element("span", { className: "swatch" })
+    if (swatch) swatch.style.background = item.colour
+    const bar = element("i", {})
+    bar.style.width = `${Math.max(0, Math.min(1, item.share ?? 0)) * 100}%`
+    if (item.colour) bar.style.background = item.colour
+    const pick = element("button", {
+      className: "pick", title: item.hint ?? "", onclick: () => model.send_msg({ pick: item.key }),
+    },
+    swatch, element("span", { className: "name", textContent: item.name, title: item.name }),
+    element("span", { className: "value", textContent: item.value ?? "" }),
+    item.note && element("span", { className: "note", textContent: item.note, title: item.note }),
+    item.share !== undefined && element("span", { className: "track" }, bar))
+    pick.classList.toggle("plain", !swatch)
+    pick.dataset.key = item.key
+    pick.setAttribute("aria-pressed", Boolean(item.on))
+    const eye = model.hides && element("button", {
+      className: "eye", innerHTML: item.off ? SHUT : EYE, title: item.off ? "Show" : "Hide",
+      onclick: () => model.send_msg({ hide: item.key }),
+    })
+    eye && eye.setAttribute("aria-label", `${item.off ? "Show" : "Hide"} ${item.name}`)
+    return element("li", { className: `${item.on ? "on" : ""} ${item.off ? "off" : ""}` }, pick, eye)
+  }
+  let drawn = new Map()
   const fill = () => {
-    const focused = list.getRootNode().activeElement?.dataset.key
-    list.replaceChildren(...model.items.map((item) => {
-      const swatch = item.colour && element("span", { className: "swatch" })
-      if (swatch) swatch.style.background = item.colour
-      const bar = element("i", {})
-      bar.style.width = `${Math.max(0, Math.min(1, item.share ?? 0)) * 100}%`
-      if (item.colour) bar.style.background = item.colour
-      const pick = element("button", {
-        className: "pick", title: item.hint ?? "", onclick: () => model.send_msg({ pick: item.key }),
-      },
-      swatch, element("span", { className: "name", textContent: item.name }),
-      element("span", { className: "value", textContent: item.value ?? "" }),
-      item.note && element("span", { className: "note", textContent: item.note }),
-      item.share !== undefined && element("span", { className: "track" }, bar))
-      pick.classList.toggle("plain", !swatch)
-      pick.dataset.key = item.key
-      pick.setAttribute("aria-pressed", Boolean(item.on))
-      const eye = model.hides && element("button", {
-        className: "eye", innerHTML: item.off ? SHUT : EYE, title: item.off ? "Show" : "Hide",
-        onclick: () => model.send_msg({ hide: item.key }),
-      })
-      eye && eye.setAttribute("aria-label", `${item.off ? "Show" : "Hide"} ${item.name}`)
-      return element("li", { className: `${item.on ? "on" : ""} ${item.off ? "off" : ""}` }, pick, eye)
+    const focused = list.getRootNode().activeElement
+    const again = focused?.className === "eye" ? ".eye" : ".pick"
+    const key = focused?.closest("li")?.firstChild.dataset.key
+    // A row that says what it said stays where it is, so that a click that has begun on it ends on it.
+    drawn = new Map(model.items.map((item) => {
+      const said = JSON.stringify(item), held = drawn.get(item.key)
+      return [item.key, held?.said === said ? held : { said, li: row(item) }]
     }))
-    if (focused) list.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus()
+    const wanted = [...drawn.values()].map(({ li }) => li)
+    if (wanted.length !== list.children.length || wanted.some((li, k) => li !== list.children[k])) list.replaceChildren(...wanted)
+    if (key !== undefined) drawn.get(key)?.li.querySelector(again)?.focus()
   }
   model.on("items", fill)
   fill()
