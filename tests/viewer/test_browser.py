@@ -58,7 +58,9 @@ def test_a_lasso_round_the_island_finds_the_watermark(page: Page):
     _shows(page, "50 of 150 selected")
     expect(page.locator(".sample")).to_have_count(48)
     page.locator(".sample img").first.wait_for()
-    assert page.locator(".sample img").first.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 32
+    assert (
+        page.locator(".sample img").first.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 32
+    )
     assert {image.get_attribute("alt") for image in page.locator(".sample").first.locator("img").all()} == {
         "input of img-0000",
         "attribution of img-0000",
