@@ -87,6 +87,30 @@ def check_attributions(data: xr.Dataset, source: str = "dataset") -> xr.Dataset:
     ...
     relfunc.errors.SchemaError: run.nc: no variable 'attribution'; it has none: is this an attributions file?
     """
+    check_layout(data, source)
+    if not data.indexes[SAMPLE].is_unique:
+        twice = data[SAMPLE].values[data.indexes[SAMPLE].duplicated()][0]
+        raise SchemaError(f"{source}: sample identifier '{twice}' occurs more than once: make them unique")
+    label = data[LABEL]
+    if label.dims == (SAMPLE,):
+        values, classes = label.values, data.sizes[CLASS]
+        wrong = np.flatnonzero((values < 0) | (values >= classes))
+        if wrong.size:
+            raise SchemaError(
+                f"{source}: label {values[wrong[0]]} of sample '{data[SAMPLE].values[wrong[0]]}' names none of the "
+                f"{classes} classes: labels are 0 … {classes - 1}"
+            )
+    return data
+
+
+def check_layout(data: xr.Dataset, source: str = "dataset") -> xr.Dataset:
+    """Return ``data`` unchanged if it has the variables and dimensions of ``attributions.nc``; no value is read.
+
+    Raises
+    ------
+    SchemaError
+        If a variable, dimension or coordinate is missing, or labels are no integers.
+    """
     for name in (ATTRIBUTION, PREDICTION, LABEL):
         _require(data, name, source, "is this an attributions file?")
     _require_dims(data[ATTRIBUTION], (SAMPLE,), source)
@@ -97,20 +121,9 @@ def check_attributions(data: xr.Dataset, source: str = "dataset") -> xr.Dataset:
     for name in (SAMPLE, CLASS):
         if name not in data.coords:
             raise SchemaError(f"{source}: dimension '{name}' has no coordinate: assign identifiers or names to it")
-    if not data.indexes[SAMPLE].is_unique:
-        twice = data[SAMPLE].values[data.indexes[SAMPLE].duplicated()][0]
-        raise SchemaError(f"{source}: sample identifier '{twice}' occurs more than once: make them unique")
     label = data[LABEL]
-    if label.dims == (SAMPLE,):
-        if not np.issubdtype(label.dtype, np.integer):
-            raise SchemaError(f"{source}: variable 'label' is {label.dtype}, not an integer index into 'class'")
-        values, classes = label.values, data.sizes[CLASS]
-        wrong = np.flatnonzero((values < 0) | (values >= classes))
-        if wrong.size:
-            raise SchemaError(
-                f"{source}: label {values[wrong[0]]} of sample '{data[SAMPLE].values[wrong[0]]}' names none of the "
-                f"{classes} classes: labels are 0 … {classes - 1}"
-            )
+    if label.dims == (SAMPLE,) and not np.issubdtype(label.dtype, np.integer):
+        raise SchemaError(f"{source}: variable 'label' is {label.dtype}, not an integer index into 'class'")
     return data
 
 

@@ -40,14 +40,15 @@ def stacked(parts: Sequence[xr.Dataset], paths: Sequence[Path]) -> xr.Dataset:
             raise SchemaError(f"{paths[0]} and {path} do not belong together: {difference}")
     variables: dict[Any, Any] = {}
     for name, variable in first.variables.items():
-        if name == SAMPLE:
+        if name == SAMPLE and name in first.xindexes:
             variables[name] = (SAMPLE, np.concatenate([part[SAMPLE].values for part in parts]))
         elif variable.dims[:1] == (SAMPLE,):
             array = _Stacked([part.variables[name] for part in parts])
             variables[name] = xr.Variable(variable.dims, indexing.LazilyIndexedArray(array), variable.attrs)
         else:
             variables[name] = variable
-    together = xr.Dataset(variables, attrs=first.attrs)
+    unread = {SAMPLE: variables.pop(SAMPLE)} if SAMPLE not in first.xindexes and SAMPLE in variables else {}
+    together = xr.Dataset(variables, attrs=first.attrs).assign_coords(xr.Coordinates(unread, indexes={}))
     closing = contextlib.ExitStack()
     for part in parts:
         closing.callback(part.close)

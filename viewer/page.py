@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from .components import APP, Part, bind, card, current_query, one_of, text
 from .gallery import gallery
 from .keep import linked
 from .map import scatter
-from .project import Failure, Held, Project, open_project
+from .opening import opened, sources
+from .project import Failure, Held, Project
 from .share import share
 from .sidebar import sidebar
 from .state import View, restore, show
@@ -28,7 +28,8 @@ def app(paths: str | Path | Sequence[str | Path], *, view: View | None = None) -
     Parameters
     ----------
     paths : str, pathlib.Path or sequence of them
-        Folders that hold ``attributions.nc`` and ``analysis.nc``. One that cannot be opened is shown with the reason.
+        Projects, and folders that hold several: see :func:`viewer.opening.sources`. One that cannot be opened is shown
+        with the reason.
     view : View, optional
         The state to start from and to follow; a new one by default.
 
@@ -42,20 +43,7 @@ def app(paths: str | Path | Sequence[str | Path], *, view: View | None = None) -
     >>> app("no/such/folder").css_classes
     ['relfunc']
     """
-    listed = [paths] if isinstance(paths, str | Path) else list(paths)
-    return page([opened(Path(path)) for path in listed], View() if view is None else view)
-
-
-def opened(path: Path) -> Project | Failure:
-    """Open a project once for all sessions, anew when its files have changed."""
-    try:
-        files = [
-            file for file in (path, *(path / name for name in ("attributions.nc", "analysis.nc"))) if file.is_file()
-        ]
-        stamp = [(file.resolve(), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-        return pn.state.as_cached(f"relfunc {stamp}", partial(open_project, path))
-    except (RelfuncError, OSError) as error:
-        return Failure(path, str(error))
+    return page([opened(source) for source in sources(paths)], View() if view is None else view)
 
 
 def page(projects: Sequence[Held], view: View) -> Part:

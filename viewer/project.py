@@ -1,6 +1,6 @@
 """Projects: a folder of attributions and their analysis, opened lazily, read row by row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from relfunc.schema import (
     INDEX,
     INPUT,
     LABEL,
+    NOISE,
     PREDICTION,
     SAMPLE,
     SCORE_GROUP,
@@ -29,15 +30,23 @@ from relfunc.schema import (
     clusterings,
     embeddings,
 )
-from relfunc.storage import open_analysis, open_attributions
+from relfunc.storage import unread_analysis, unread_attributions
+
+from .rows import taken
 
 NONE: Final = -1
 """Stands for several labels, and for no prediction."""
 SEPARABILITY, CLUSTER, CLUSTER_SCORE, SIZE = "separability", "cluster", "cluster_separability", "size"
 SMALLEST: Final = 5
 """Clusters of fewer samples, and those that leave fewer out, do not count in a ranking."""
+YAML: Final = (".yaml", ".yml")
+"""Suffixes of the files that describe a project of ViRelAy."""
 PART: Final = 1 << 16
 """Samples whose predictions are read at a time."""
+
+
+UNREADABLE: Final = (OSError, RuntimeError, KeyError, IndexError, ValueError)
+"""What reading a file raises that has gone, was overwritten, or is not what it said when it was opened."""
 
 
 class ProjectError(RelfuncError, ValueError):
@@ -181,13 +190,14 @@ class Ranked:
     size: int = 0
 
 
-def open_project(path: str | Path) -> Project:
-    """Open a folder that holds ``attributions.nc`` and, if the analysis has run, ``analysis.nc``.
+def open_project(path: str | Path | Sequence[Path]) -> Project:
+    """Open attributions and, if the analysis has run, the ``analysis.nc`` beside them, in a time independent of ``n``.
 
     Parameters
     ----------
-    path : str or pathlib.Path
-        The folder, its ``attributions.nc``, or the YAML file of a project of ViRelAy.
+    path : str, pathlib.Path or sequence of them
+        A folder with ``attributions.nc`` or with shards, one such file, the shards' manifest, a pattern of their names,
+        the shards themselves, or the YAML file of a project of ViRelAy.
 
     Raises
     ------
@@ -196,16 +206,16 @@ def open_project(path: str | Path) -> Project:
     relfunc.errors.SchemaError
         If a file is truncated, is not netCDF-4, or breaks the contract.
     """
-    path = Path(path)
-    if path.suffix in (".yaml", ".yml"):
+    first = Path(path) if isinstance(path, str | Path) else Path(path[0])
+    if first.suffix in YAML:
         from .virelay import open_virelay
 
-        return open_virelay(path)
-    folder = path if path.is_dir() else path.parent
-    attributions = open_attributions(path)
+        return open_virelay(first)
+    folder = first if first.is_dir() else first.parent
+    attributions = unread_attributions(path)
     analysis = folder / "analysis.nc"
     try:
-        tree = open_analysis(analysis) if analysis.exists() else None
+        tree = unread_analysis(analysis) if analysis.exists() else None
     except BaseException:
         attributions.close()
         raise
@@ -218,7 +228,13 @@ def categories(project: Project) -> tuple[str, ...]:
         return tuple(project.analysis.children)
     label = project.attributions[LABEL]
     occurs = np.unique(label.values) if label.ndim == 1 else np.flatnonzero(label.values.any(axis=0))
-    return tuple(str(name) for name in project.attributions[CLASS].values[occurs])
+    names = class_names(project)
+    return tuple(names[k] for k in occurs.tolist() if 0 <= k < len(names))
+
+
+def class_names(project: Project) -> tuple[str, ...]:
+    """Names of the classes, by their number."""
+    return tuple(project.attributions[CLASS].values.astype(str).tolist())
 
 
 def embedding_names(project: Project, category: str) -> tuple[str, ...]:
@@ -269,8 +285,13 @@ def points(
     """
     if project.analysis is None:
         return Points(_of_class(project, category))
-    node = _node(project, category)
+    node, size = _node(project, category), project.attributions.sizes[SAMPLE]
     rows = np.asarray(node[INDEX].values, np.int64)
+    if rows.size and not 0 <= rows.min() <= rows.max() < size:
+        raise ProjectError(
+            f"{project.path}: category '{category}' has sample {rows.max()}, the attributions have {size}: "
+            "was the analysis made of others? Run it again"
+        )
     xy = cluster = None
     if embedding is not None:
         values = _member(node, EMBEDDING_GROUP, embedding, category)
@@ -281,7 +302,8 @@ def points(
             if axis < flat.shape[1]:
                 xy[:, column] = flat[:, axis].values
     if clustering is not None:
-        cluster = np.asarray(_member(node, CLUSTER_GROUP, clustering, category).values, np.int32)
+        values = _member(node, CLUSTER_GROUP, clustering, category).values
+        cluster = np.where(np.isfinite(values), values, NOISE).astype(np.int32)
     return Points(rows, xy, cluster)
 
 
@@ -329,7 +351,7 @@ def clustering_scores(project: Project, category: str, clustering: str) -> dict[
     scores = _scores(_node(project, category))
     if CLUSTERING not in scores.coords or clustering not in scores[CLUSTERING].values:
         return {}
-    chosen = scores.sel({CLUSTERING: clustering})
+    chosen = scores.isel({CLUSTERING: scores[CLUSTERING].values.tolist().index(clustering)})
     return {str(name): float(value) for name, value in chosen.data_vars.items() if scores[name].dims == (CLUSTERING,)}
 
 
@@ -340,7 +362,7 @@ def cluster_scores(project: Project, category: str, clustering: str) -> dict[int
     scores, name = _scores(_node(project, category)), CLUSTER_SCORE
     if name not in scores or scores[name].dims != (CLUSTERING, CLUSTER) or clustering not in scores[CLUSTERING].values:
         return {}
-    chosen = scores[name].sel({CLUSTERING: clustering})
+    chosen = scores[name].isel({CLUSTERING: scores[CLUSTERING].values.tolist().index(clustering)})
     return {int(k): float(v) for k, v in zip(chosen[CLUSTER].values, chosen.values, strict=True) if np.isfinite(v)}
 
 
@@ -355,12 +377,15 @@ def outcome(project: Project, rows: NDArray[np.int64]) -> Outcome:
         (k,) positions in ``attributions.nc``, in any order.
     """
     data = project.attributions
-    names = data[CLASS].values.astype(str)
+    names = class_names(project)
     known = verdict(project, rows)
-    label = _rows(data[LABEL], rows)
-    labels = tuple(", ".join(names[np.flatnonzero(row) if label.ndim == 2 else [row]]) for row in label)
-    called = tuple("none" if k == NONE else str(names[k]) for k in known.prediction)
-    return Outcome(data[SAMPLE].values[rows], labels, called, known.probability, known.correct)
+    if data[LABEL].ndim == 2:
+        several = _rows(data[LABEL], rows)
+        labels = tuple(", ".join(names[k] for k in np.flatnonzero(row)) for row in several)
+    else:
+        labels = tuple("none" if k == NONE else names[k] for k in known.label)
+    called = tuple("none" if k == NONE else names[k] for k in known.prediction)
+    return Outcome(_rows(data[SAMPLE], rows), labels, called, known.probability, known.correct)
 
 
 def verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:
@@ -373,7 +398,10 @@ def verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:
     rows : numpy.ndarray
         (k,) positions in ``attributions.nc``, in any order.
     """
-    parts = [_verdict(project, rows[k : k + PART]) for k in range(0, max(rows.size, 1), PART)]
+    try:
+        parts = [_verdict(project, rows[k : k + PART]) for k in range(0, max(rows.size, 1), PART)]
+    except UNREADABLE as error:
+        raise _gone(project, error) from error
     return Verdict(
         np.concatenate([part.label for part in parts]),
         np.concatenate([part.prediction for part in parts]),
@@ -396,10 +424,8 @@ def pixels(project: Project, rows: NDArray[np.int64]) -> Pictures:
             return project.pictures(rows)
         attribution = _rows(_channels_first(data[ATTRIBUTION]), rows)
         shown = _rows(_channels_first(data[INPUT]), rows) if INPUT in data else None
-    except (OSError, RuntimeError, KeyError) as error:
-        raise ProjectError(
-            f"{project.path} can no longer be read ({error}): was a file moved, deleted or overwritten? Reload the page"
-        ) from error
+    except UNREADABLE as error:
+        raise _gone(project, error) from error
     return list(attribution), None if shown is None else list(shown)
 
 
@@ -414,7 +440,8 @@ def _verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:
         correct = label[each, best].astype(bool) & (best != NONE)
         label = np.where(single, label.argmax(axis=1), NONE)
     else:
-        correct = label == best
+        correct = (label == best) & (best != NONE)
+        label = np.where((label >= 0) & (label < output.shape[1]), label, NONE)
     return Verdict(label.astype(np.int64), best, np.nan_to_num(_probability(output)[each, best]), correct)
 
 
@@ -472,9 +499,14 @@ def _of_class(project: Project, category: str) -> NDArray[np.int64]:
 
 
 def _rows(variable: xr.DataArray, rows: NDArray[np.int64]) -> NDArray:
-    """Read rows in any order: in the file's order, each once, which is what a chunked file serves fastest."""
-    ordered, back = np.unique(rows, return_inverse=True)
-    return variable.isel({SAMPLE: ordered}).values[back]
+    each = variable.dtype.itemsize * int(np.prod(variable.shape[1:]))
+    return taken(lambda first, last: variable[first:last].values, rows, each)
+
+
+def _gone(project: Project, error: Exception) -> ProjectError:
+    return ProjectError(
+        f"{project.path} can no longer be read ({error}): was a file moved, deleted or overwritten? Reload the page"
+    )
 
 
 def _channels_first(variable: xr.DataArray) -> xr.DataArray:

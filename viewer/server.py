@@ -10,7 +10,8 @@ import panel as pn
 
 from relfunc.errors import RelfuncError
 
-from .page import app, opened
+from .opening import opened, sources
+from .page import app
 from .project import Failure, ProjectError
 
 HOST: Final = "127.0.0.1"
@@ -34,7 +35,7 @@ def serve(
     Parameters
     ----------
     paths : str, pathlib.Path or sequence of them
-        Folders that hold ``attributions.nc`` and ``analysis.nc``.
+        As :func:`viewer.app` takes them.
     port : int, optional
         Where to listen. By default the first free port from 5006 on.
     show : bool
@@ -52,8 +53,8 @@ def serve(
         If the port is taken.
     """
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
-    for path in listed:
-        held = opened(Path(path))
+    for source in sources(listed):
+        held = opened(source)
         if isinstance(held, Failure):
             raise ProjectError(held.reason)
     port = free_port(address) if port is None else checked(address, port)

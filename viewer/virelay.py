@@ -1,20 +1,20 @@
 """ViRelAy's projects, as its own files have them: a YAML that names HDF5 files or a folder of images.
 
-Reading them needs the extra ``virelay`` (h5py and pyyaml). Inputs and attributions are read row by row when they are
-shown; labels, predictions, embeddings and clusterings are read when the project is opened.
+Reading them needs the extra ``virelay`` (h5py and pyyaml). Opening one reads which categories, embeddings and
+clusterings there are; everything that has an entry for each sample is read when it is shown.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from PIL import Image
 
 from relfunc.schema import (
     CLASS,
@@ -28,29 +28,33 @@ from relfunc.schema import (
     SAMPLE,
 )
 
-from .project import Project, ProjectError
+from .hdf5 import Rows, places, rows
+from .images import DOWN, UP, fitted, label_of, listed, read
+from .lazy import by_rows, stored
+from .project import Pictures, Project, ProjectError
+from .shared import recent
 
 RANGES: Final = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 """The ranges that inputs which are not uint8 may have."""
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
-    """Rows to be read one by one.
+class Source:
+    """A file of attributions.
 
     Parameters
     ----------
-    names : sequence
-        An identifier of each.
-    read : callable
-        Takes a position and returns the array.
-    label : list of numpy.ndarray
-        The label of each: a number, or a vector with an entry for each class.
+    attribution : Rows
+        Its attributions.
+    prediction : Rows, optional
+        The outputs of the model.
+    index : callable
+        Takes positions of samples and returns their rows; −1 for a sample without one.
     """
 
-    names: Sequence[Any]
-    read: Callable[[int], NDArray]
-    label: list[NDArray]
+    attribution: Rows
+    prediction: Rows | None
+    index: Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
 
 def open_virelay(path: str | Path) -> Project:
@@ -119,133 +123,168 @@ def _opened(path: Path, project: Mapping[str, Any], h5py: Any) -> Project:
     by_index = {int(entry["index"]): str(entry["name"]) for entry in known}
     by_word = {str(entry["word_net_id"]): str(entry["name"]) for entry in known}
     index_of = {str(entry["word_net_id"]): int(entry["index"]) for entry in known}
-    samples = _samples(folder, project["dataset"], h5py, index_of)
-    sources = [h5py.File(folder / name, "r") for name in (project.get("attributions") or {}).get("sources", [])]
-    places = dict(reversed([(index, place) for source in sources for index, place in _places(source)]))
-    outputs = {index: np.asarray(_row(source["prediction"], row)) for index, (source, row) in places.items()}
-    width = max([*(output.size for output in outputs.values()), *(index + 1 for index in by_index), 1])
-    output = np.full((len(samples.names), width), np.nan, np.float32)
-    for index, row in outputs.items():
-        output[index, : row.size] = row
-    names = [by_index.get(k, str(k)) for k in range(width)]
+    given = (project.get("attributions") or {}).get("sources", [])
+    sources = [_source(h5py.File(folder / name, "r")) for name in given]
+    inputs, labels = _samples(folder, project["dataset"], h5py, sources, index_of)
+    widths = [source.prediction.width for source in sources if source.prediction is not None]
+    width = max([*widths, labels.width, *(index + 1 for index in by_index), 1])
     data = xr.Dataset(
-        {PREDICTION: ((SAMPLE, CLASS), output), LABEL: _label(samples.label, width)},
-        {SAMPLE: list(samples.names), CLASS: names},
+        {
+            PREDICTION: by_rows((SAMPLE, CLASS), (inputs.count, width), np.float32, partial(_outputs, sources, width)),
+            LABEL: _label(labels, width),
+        },
+        {CLASS: [by_index.get(k, str(k)) for k in range(width)]},
         {"model": str(project["model"]), "dataset": str(project["dataset"]["name"])},
     )
+    names = by_rows((SAMPLE,), (inputs.count,), object, inputs.names)
+    data = data.assign_coords(xr.Coordinates({SAMPLE: names}, indexes={}))
+    nodes = _nodes(folder, project.get("analyses") or [], h5py, by_word)
+    tree = xr.DataTree.from_dict({f"/{name}": node for name, node in nodes.items()}) if nodes else None
+    return Project(str(project["name"]), folder, data, tree, partial(_pictures, sources, inputs))
 
-    def pictures(rows: NDArray[np.int64]) -> tuple[list[NDArray], list[NDArray] | None]:
-        attributions = []
-        for row in rows.tolist():
-            source, place = places.get(row, (None, None))
-            held = np.full((1, 1), np.nan) if source is None else np.asarray(_row(_attribution(source), place))
-            attributions.append(channels_first(held))
-        return attributions, [as_uint8(channels_first(samples.read(row))) for row in rows.tolist()]
 
-    methods = project.get("analyses") or []
+def _source(file: Any) -> Source:
+    attribution = rows(file["attribution"] if "attribution" in file else file["data"])
+    prediction = rows(file["prediction"]) if "prediction" in file else None
+    if hasattr(file.get("index"), "shape"):
+
+        def index(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+            known = recent((file.filename, file.id, "index"), lambda: np.asarray(file["index"][()], np.int64))
+            return places(known, positions)
+
+        return Source(attribution, prediction, index)
+    return Source(attribution, prediction, lambda positions: np.where(positions < attribution.count, positions, -1))
+
+
+def _samples(
+    folder: Path, dataset: Mapping[str, Any], h5py: Any, sources: Sequence[Source], index_of: Mapping[str, int]
+) -> tuple[Rows, Rows]:
+    """Return the inputs, as (y, x), (channel, y, x) or (y, x, channel), and the labels."""
+    kind = dataset["type"]
+    if kind == "hdf5":
+        file = h5py.File(folder / dataset["path"], "r")
+        return rows(file["data"]), rows(file["label"])
+    if kind != "image_directory":
+        raise ProjectError(f"dataset of type '{kind}': ViRelAy knows 'hdf5' and 'image_directory'")
+    root = folder / dataset["path"]
+    files = listed(root)
+    up, down = (dataset.get(f"{way}_sampling_method") or "none" for way in ("up", "down"))
+    if up not in UP or down not in DOWN:
+        raise ProjectError(f"sampling '{up}' and '{down}': ViRelAy knows {', '.join(UP)}, and {', '.join(DOWN)}")
+    by_index, by_word = dataset.get("label_index_regex"), dataset.get("label_word_net_id_regex")
+    if files:
+        _label_of(files[0], by_index, by_word, index_of)
+    width, height = (int(dataset.get(f"input_{side}") or 0) for side in ("width", "height"))
+    # ViRelAy compares rows with the width. The attributions, which have the size of the inputs, say what is meant.
+    explained = _pictures(sources, None, np.zeros(1, np.int64))[0][0].shape[-2:]
+    size = {"up": up, "down": down, "turned": explained != (height, width)}
+
+    def take(positions: NDArray[np.int64]) -> list[NDArray]:
+        images = [read(files[k]) for k in positions.tolist()]
+        return [fitted(image, width, height, **size) for image in images] if width and height else images
+
+    def names(positions: NDArray[np.int64]) -> NDArray:
+        return np.array([str(files[k].relative_to(root.parent)) for k in positions.tolist()], object)
+
+    def labels(positions: NDArray[np.int64]) -> list[NDArray]:
+        return [np.asarray(_label_of(files[k], by_index, by_word, index_of)) for k in positions.tolist()]
+
+    return Rows(len(files), 0, names, take), Rows(len(files), 0, names, labels)
+
+
+def _label_of(file: Path, by_index: str | None, by_word: str | None, index_of: Mapping[str, int]) -> int:
+    if by_index:
+        return int(label_of(file, by_index))
+    return index_of[label_of(file, by_word or "")]
+
+
+def _label(labels: Rows, width: int) -> xr.Variable:
+    """Return single labels as numbers, and others as vectors of bool."""
+
+    def single(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.array([int(label.reshape(-1)[0]) for label in map(np.asarray, labels.take(positions))], np.int64)
+
+    def several(positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        hot = np.zeros((positions.size, width), bool)
+        for row, label in zip(hot, map(np.asarray, labels.take(positions)), strict=True):
+            row[np.flatnonzero(label) if label.ndim else int(label)] = True
+        return hot
+
+    if labels.width > 1:
+        return by_rows((SAMPLE, CLASS), (labels.count, width), bool, several)
+    return by_rows((SAMPLE,), (labels.count,), np.int64, single)
+
+
+def _found(sources: Sequence[Source], positions: NDArray[np.int64]) -> list[tuple[Source, NDArray, NDArray]]:
+    """Return for each source which of the positions it is the first to have, and in which rows."""
+    missing, found = np.arange(positions.size), []
+    for source in sources:
+        place = source.index(positions[missing])
+        found.append((source, missing[place >= 0], place[place >= 0]))
+        missing = missing[place < 0]
+    return found
+
+
+def _outputs(sources: Sequence[Source], width: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the outputs of the model, not a number where there are none."""
+    outputs = np.full((positions.size, width), np.nan, np.float32)
+    for source, which, place in _found(sources, positions):
+        if source.prediction is not None:
+            for k, row in zip(which, source.prediction.take(place), strict=True):
+                outputs[k, : row.size] = row
+    return outputs
+
+
+def _pictures(sources: Sequence[Source], inputs: Rows | None, positions: NDArray[np.int64]) -> Pictures:
+    attributions: list[NDArray] = [np.full((1, 1), np.nan)] * positions.size
+    for source, which, place in _found(sources, positions):
+        for k, attribution in zip(which, source.attribution.take(place), strict=True):
+            attributions[k] = channels_first(attribution)
+    shown = None if inputs is None else [as_uint8(channels_first(picture)) for picture in inputs.take(positions)]
+    return attributions, shown
+
+
+def _nodes(
+    folder: Path, methods: Sequence[Mapping[str, Any]], h5py: Any, by_word: Mapping[str, str]
+) -> dict[str, xr.Dataset]:
+    """Return the nodes of all categories of all methods; of a category that occurs twice in a method, the first."""
+    several = len({method["analysis_method"] for method in methods}) > 1
     nodes: dict[str, xr.Dataset] = {}
     for method in methods:
         for name in method["sources"]:
-            with h5py.File(folder / name, "r") as source:
-                for category, held in source.items():
-                    human = by_word.get(category)
-                    shown = f"{human} ({category})" if human else category
-                    # One method needs no mention; of several, each category says which it is of.
-                    shown = (
-                        shown
-                        if len({each["analysis_method"] for each in methods}) == 1
-                        else (f"{method['analysis_method']}: {shown}")
-                    )
-                    nodes |= _category(shown.replace("/", "∕"), held)
-    tree = xr.DataTree.from_dict({f"/{name}": node for name, node in nodes.items()}) if nodes else None
-    return Project(str(project["name"]), folder, data, tree, pictures)
+            for category, held in h5py.File(folder / name, "r").items():
+                human = by_word.get(category)
+                shown = f"{human} ({category})" if human else category
+                # One method needs no mention; of several, each category says which it is of.
+                shown = (f"{method['analysis_method']}: {shown}" if several else shown).replace("/", "∕")
+                if shown not in nodes and not hasattr(held, "shape"):
+                    nodes |= _category(shown, held, {"method": method["analysis_method"], "category": category})
+    return nodes
 
 
-def _samples(folder: Path, dataset: Mapping[str, Any], h5py: Any, index_of: Mapping[str, int]) -> Samples:
-    kind = dataset["type"]
-    if kind == "hdf5":
-        source = h5py.File(folder / dataset["path"], "r")
-        data, label = source["data"], source["label"]
-        if isinstance(data, h5py.Group):
-            names = list(data)
-            return Samples(names, lambda row: data[names[row]][()], [np.asarray(label[name][()]) for name in names])
-        return Samples(range(len(data)), lambda row: data[row], list(np.asarray(label[()])))
-    if kind == "image_directory":
-        return _images(folder / dataset["path"], dataset, index_of)
-    raise ProjectError(f"dataset of type '{kind}': ViRelAy knows 'hdf5' and 'image_directory'")
-
-
-def _images(folder: Path, dataset: Mapping[str, Any], index_of: Mapping[str, int]) -> Samples:
-    listed = folder.with_name(f"{folder.name}_paths.txt")
-    if listed.is_file():
-        files = sorted(listed.parent / line for line in listed.read_text(encoding="utf-8").split("\n") if line.strip())
-    else:
-        files = sorted(file for file in folder.glob("**/*.*") if file.is_file())
-    by_index, by_word = dataset.get("label_index_regex"), dataset.get("label_word_net_id_regex")
-    labels = []
-    for file in files:
-        found = re.match(by_index or by_word or "", str(file))
-        if found is None or not found.groups():
-            raise ProjectError(f"{file}: the label's pattern does not match: correct it in the project's YAML")
-        labels.append(np.asarray(int(found[1]) if by_index else index_of[found[1]]))
-
-    def read(row: int) -> NDArray:
-        with Image.open(files[row]) as image:
-            return np.asarray(image.convert("RGB"))
-
-    return Samples([str(file.relative_to(folder.parent)) for file in files], read, labels)
-
-
-def _places(source: Any) -> Iterator[tuple[int, tuple[Any, Any]]]:
-    """Yield for every sample with an attribution where in the source that is."""
-    data = _attribution(source)
-    rows = range(len(data)) if hasattr(data, "shape") else list(data)
-    index = (
-        np.asarray(source["index"][()]).tolist() if "index" in source and hasattr(source["index"], "shape") else None
-    )
-    for k, row in enumerate(rows):
-        yield (k if index is None else index[k]), (source, row)
-
-
-def _attribution(source: Any) -> Any:
-    return source["attribution"] if "attribution" in source else source["data"]
-
-
-def _row(data: Any, row: Any) -> Any:
-    return data[row] if hasattr(data, "shape") else data[row][()]
-
-
-def _label(labels: list[NDArray], width: int) -> tuple[tuple[str, ...], NDArray]:
-    """Return single labels as numbers, and others as vectors of bool."""
-    if all(label.ndim == 0 or label.size == 1 for label in labels):
-        return (SAMPLE,), np.array([int(label.reshape(())) for label in labels], np.int64)
-    several = np.zeros((len(labels), width), bool)
-    for k, label in enumerate(labels):
-        if label.ndim == 0:
-            several[k, int(label)] = True
-        else:
-            several[k, : label.size] = label.astype(bool)[:width]
-    return (SAMPLE, CLASS), several
-
-
-def _category(name: str, held: Any) -> dict[str, xr.Dataset]:
+def _category(name: str, held: Any, about: Mapping[str, str]) -> dict[str, xr.Dataset]:
     """Return a category's node and its groups, in the layout that ViRelAy reads or that its documentation describes."""
     if "index" not in held:
         raise ProjectError(f"category '{name}' has no 'index': is this an analysis of ViRelAy?")
-    node = xr.Dataset({INDEX: (SAMPLE, np.asarray(held["index"][()]).astype(np.uint32))})
+    node = xr.Dataset({INDEX: stored((SAMPLE,), held["index"])}, attrs=about)
     embeddings, clusterings = {}, {}
-    for key, value in held.get("embedding", {}).items():
+    for key, value in _members(held.get("embedding", {})):
         data = value if hasattr(value, "shape") else value["root"]
         eigen = value.attrs.get("eigenvalue", value.get("eigenvalue") if not hasattr(value, "shape") else None)
-        spectral = eigen is not None and len(eigen) == data.shape[-1]
-        embeddings[key] = ((SAMPLE, EIGEN if spectral else f"{key}_component"), np.asarray(data[()]))
-        if spectral:
-            node = node.assign({EIGENVALUE: (EIGEN, np.asarray(eigen).astype(float))})
-    for key, value in (held["cluster"] if "cluster" in held else held.get("clustering", {})).items():
-        data = value if hasattr(value, "shape") else value["root"]
-        clusterings[key] = (SAMPLE, np.asarray(data[()]).astype(np.int32))
+        own = f"{key}_component"
+        if eigen is not None and EIGENVALUE not in node:
+            node = node.assign({EIGENVALUE: (EIGEN, np.asarray(eigen, float))})
+            own = EIGEN if node.sizes[EIGEN] == data.shape[-1] else own
+        embeddings[key] = stored((SAMPLE, own)[: data.ndim], data)
+    for key, value in _members(held["cluster"] if "cluster" in held else held.get("clustering", {})):
+        clusterings[key] = stored((SAMPLE,), value if hasattr(value, "shape") else value["root"])
     return {
         name: node,
         f"{name}/{EMBEDDING_GROUP}": xr.Dataset(embeddings),
         f"{name}/{CLUSTER_GROUP}": xr.Dataset(clusterings),
     }
+
+
+def _members(group: Any) -> list[tuple[str, Any]]:
+    """Return what a group holds, without the scales of netCDF's dimensions."""
+    return [(key, value) for key, value in group.items() if value.attrs.get("CLASS") != b"DIMENSION_SCALE"]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from viewer.page import opened
+from viewer.opening import opened
 from viewer.project import Project
 
 from .synthetic import write_project

@@ -27,8 +27,8 @@ from viewer.keep import (
     save,
     unpacked,
 )
+from viewer.opening import opened
 from viewer.order import ORDERS, ordered
-from viewer.page import opened
 from viewer.project import Points, ProjectError, open_project, outcome, points
 from viewer.samples import mean
 from viewer.state import KEPT, View, choose, restore, select

@@ -9,7 +9,7 @@ from PIL import Image
 
 import viewer
 from viewer.components import Gallery
-from viewer.page import opened
+from viewer.opening import opened
 from viewer.project import (
     Failure,
     ProjectError,
@@ -204,6 +204,64 @@ def test_inputs_are_read_as_the_reference_reads_them(tmp_path):
     held, rows = open_project(path), np.arange(len(golden["data"]))
     np.testing.assert_array_equal(np.moveaxis(pixels(held, rows)[1], 1, -1), golden["expected"])
     assert list(outcome(held, rows).label) == known["names"]
+
+
+def test_opening_reads_nothing_that_grows_with_the_samples(tmp_path):
+    held = open_project(_write(tmp_path))
+    assert not any(held.attributions[name]._in_memory for name in ("sample", "label", "prediction"))
+    node = held.analysis["mixed"]
+    assert not any(node[name]._in_memory for name in ("index", "embedding/tsne", "cluster/kmeans-02"))
+
+
+def test_images_have_the_size_that_the_project_says(tmp_path):
+    (tmp_path / "images").mkdir()
+    for k in range(N):
+        Image.fromarray(np.moveaxis(INPUT[k, :, : 4 + k], 0, -1)).save(tmp_path / "images" / f"{LABEL[k]}-{k}.png")
+    dataset = {"name": "d", "type": "image_directory", "path": "images", "label_index_regex": r".*/(\d)-"}
+    size = {"input_width": 9, "input_height": 8, "up_sampling_method": "edge_repeat", "down_sampling_method": "none"}
+    held = open_project(_with(tmp_path, dataset=dataset | size))
+    assert {picture.shape for picture in pixels(held, np.arange(N))[1]} == {(3, 8, 9)}
+    size["up_sampling_method"] = "guess"
+    with pytest.raises(ProjectError, match="sampling 'guess'"):
+        open_project(_with(tmp_path / "other", dataset=dataset | size))
+
+
+def test_of_several_methods_every_category_says_which_it_is_of(tmp_path):
+    def other(file):
+        file["n1/index"] = np.array([1], np.uint32)
+        file["n1/embedding/pca"] = np.zeros((1, 1), np.float32)
+        file["n1/cluster/split"] = np.array([True])
+
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        other(file)
+    methods = [
+        {"analysis_method": "spectral", "sources": ["analysis.h5"]},
+        {"analysis_method": "my_method", "sources": ["other.h5"]},
+        {"analysis_method": "spectral", "sources": ["analysis.h5"]},
+    ]
+    held = open_project(_with(tmp_path, analyses=methods))
+    assert categories(held) == ("spectral: mixed", "spectral: cat (n0)", "my_method: dog (n1)")
+    assert held.analysis["my_method: dog (n1)"].attrs == {"method": "my_method", "category": "n1"}
+    found = points(held, "my_method: dog (n1)", embedding="pca", clustering="split")
+    assert (found.xy.tolist(), found.cluster.tolist()) == ([[0, 0]], [1])
+    assert embedding_names(held, "spectral: mixed") == ("tsne", "spectral")
+
+
+def test_a_column_of_labels_is_no_vector_of_them(tmp_path):
+    def column(file):
+        file["data"], file["label"] = INPUT, LABEL[:, None].astype(np.int64)
+
+    assert outcome(open_project(_write(tmp_path, dataset=column)), np.arange(3)).label == ("cat", "dog", "owl")
+
+
+def test_an_analysis_of_other_samples_is_named(tmp_path):
+    def analysis(file):
+        _analysis(file)
+        file["mixed/index"][1] = 77
+
+    held = open_project(_write(tmp_path, analyses=analysis))
+    with pytest.raises(ProjectError, match="has sample 77, the attributions have 6"):
+        points(held, "mixed")
 
 
 def test_the_page_shows_a_project(tmp_path):
