@@ -21,6 +21,10 @@ FAINTEST: Final = 90
 """Opacity, of 255, of a pixel with the fewest points."""
 MOST: Final = 1 << 16
 """Counts above this are as opaque as this."""
+HEAVIEST: Final = 360_000
+"""Bytes of a picture that is sent at most, so that as text it stays below half a megabyte."""
+FEWER: Final = 0.7
+"""What five bits for each colour make of a picture's bytes, at most."""
 DIMMED: Final = 0.28
 """Share of their opacity that points keep while others are selected."""
 
@@ -34,13 +38,36 @@ class Window(NamedTuple):
     y1: float
 
 
-def fit(xy: NDArray[np.floating], width: int, height: int, *, margin: float = 0.06) -> Window:
-    """Return the smallest window of a canvas's shape that holds all points, with a margin.
+class Bounds(NamedTuple):
+    """The smallest box that holds some points; with a single corner if there is none."""
+
+    low: tuple[float, float]
+    high: tuple[float, float]
+
+
+def bounds(xy: NDArray[np.floating]) -> Bounds:
+    """Return the smallest box that holds all points.
 
     Parameters
     ----------
     xy : numpy.ndarray
         (n, 2) coordinates; rows that are not finite are left out.
+
+    Examples
+    --------
+    >>> bounds(np.array([[0.0, 3.0], [1.0, 2.0], [np.nan, 9.0]]))
+    Bounds(low=(0.0, 2.0), high=(1.0, 3.0))
+    """
+    return Bounds(*_bounds(xy))
+
+
+def fit(around: Bounds, width: int, height: int, *, margin: float = 0.06) -> Window:
+    """Return the smallest window of a canvas's shape that holds a box, with a margin.
+
+    Parameters
+    ----------
+    around : Bounds
+        The box; it may be a point.
     width, height : int
         The canvas, in pixels; one unit is as long on both axes.
     margin : float
@@ -48,13 +75,12 @@ def fit(xy: NDArray[np.floating], width: int, height: int, *, margin: float = 0.
 
     Examples
     --------
-    >>> fit(np.array([[0.0, 0.0], [1.0, 1.0]]), 200, 100, margin=0.0)
+    >>> fit(Bounds((0.0, 0.0), (1.0, 1.0)), 200, 100, margin=0.0)
     Window(x0=-0.5, x1=1.5, y0=0.0, y1=1.0)
-    >>> fit(np.empty((0, 2)), 100, 100, margin=0.0)
+    >>> fit(bounds(np.empty((0, 2))), 100, 100, margin=0.0)
     Window(x0=-0.5, x1=0.5, y0=-0.5, y1=0.5)
     """
-    held = xy[np.isfinite(xy).all(axis=1)].astype(float)
-    low, high = (held.min(axis=0), held.max(axis=0)) if len(held) else (np.zeros(2), np.zeros(2))
+    low, high = np.array(around.low), np.array(around.high)
     middle, extent = (low + high) / 2, high - low
     # A single point, or points on one line, still need a window of some size that their coordinates can resolve.
     least = max(float(extent.max()), float(np.abs(middle).max()) * 1e-6)
@@ -172,11 +198,36 @@ def shade(counts: NDArray[np.uint32], sums: NDArray[np.uint32]) -> NDArray[np.ui
     return drawn
 
 
-def png(drawn: NDArray[np.uint8]) -> bytes:
-    """Encode RGBA as PNG, quickly rather than small."""
+def encoded(drawn: NDArray[np.uint8]) -> bytes:
+    """Encode RGBA as WebP, of :data:`HEAVIEST` bytes at most: without loss if that suffices, else in fewer colours."""
+    made = _webp(drawn)
+    if len(made) * FEWER < HEAVIEST < len(made):
+        made = _webp(np.where(drawn[..., 3:] > 0, drawn & 0xF8 | 4, 0).astype(np.uint8))
+    for colours in (256, 64, 16):
+        if len(made) <= HEAVIEST:
+            break
+        fewer = Image.fromarray(drawn).quantize(colours, method=Image.Quantize.FASTOCTREE)
+        made = _webp(np.asarray(fewer.convert("RGBA")))
+    return made
+
+
+def _webp(drawn: NDArray[np.uint8]) -> bytes:
     held = io.BytesIO()
-    Image.fromarray(drawn).save(held, format="PNG", compress_level=1)
+    Image.fromarray(drawn).save(held, format="WEBP", lossless=True, method=0, quality=0)
     return held.getvalue()
+
+
+@nb.njit(cache=True, nogil=True)
+def _bounds(xy):
+    x0 = y0 = np.inf
+    x1 = y1 = -np.inf
+    for k in range(len(xy)):
+        x, y = float(xy[k, 0]), float(xy[k, 1])
+        if np.isfinite(x) and np.isfinite(y):
+            x0, x1, y0, y1 = min(x0, x), max(x1, x), min(y0, y), max(y1, y)
+    if x0 > x1:
+        x0 = x1 = y0 = y1 = 0.0
+    return (x0, y0), (x1, y1)
 
 
 @nb.njit(cache=True, nogil=True)

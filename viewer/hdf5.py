@@ -28,8 +28,8 @@ class Rows:
 
     count: int
     width: int
-    names: Callable[[NDArray[np.int64]], NDArray]
-    take: Callable[[NDArray[np.int64]], list[NDArray]]
+    names: Callable[[NDArray[np.integer]], NDArray]
+    take: Callable[[NDArray[np.integer]], list[NDArray]]
 
 
 def rows(data: Any) -> Rows:
@@ -58,7 +58,7 @@ def rows(data: Any) -> Rows:
     )
 
 
-def places(index: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+def places(index: NDArray[np.int64], positions: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return where in ``index`` positions occur first; −1 for one that does not.
 
     Examples

@@ -112,7 +112,7 @@ def nearest(
     seen : numpy.ndarray, optional
         (n,) which points count; all by default.
     """
-    counts = np.ones(grid.n, np.bool_) if seen is None else seen
+    counts = np.ones(0, np.bool_) if seen is None else seen
     best = _nearest(grid.xy, grid.position, grid.start, grid.side, grid.low, grid.unit, x, y, dx, dy, counts)
     return None if best < 0 else int(best)
 
@@ -255,6 +255,8 @@ def _nearest(xy, position, start, side, low, unit, x, y, dx, dy, seen):
     for r in range(r0, r1 + 1):
         for k in range(start[r * side + c0], start[r * side + c1 + 1]):
             away = ((xy[k, 0] - x) / dx) ** 2 + ((xy[k, 1] - y) / dy) ** 2
-            if away <= least and seen[position[k]] and (away < least or best < 0 or position[k] < best):
+            if seen.size and not seen[position[k]]:
+                continue
+            if away <= least and (away < least or best < 0 or position[k] < best):
                 best, least = position[k], away
     return best

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-Read = Callable[[NDArray[np.int64]], NDArray]
+Read = Callable[[NDArray[np.integer]], NDArray]
 """Takes positions in any order and returns their rows."""
 
 

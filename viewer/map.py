@@ -64,7 +64,7 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
             return
         key = (view.project, view.category, view.embedding, view.x, view.y)
         if looked.get("key") != key:
-            look_at(map_, now.xy)
+            look_at(map_, now.bounds)
             looked.update(key=key, window=window(map_))
             view.window = None
             mark(map_, None)
@@ -83,7 +83,7 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
             return
         looked["drawn"], notice.visible = held.points, False
         if isinstance(made, Picture):
-            show_image(map_, made.png, made.window)
+            show_image(map_, made.webp, made.window)
         else:
             colours = np.array(held.colouring.colours)
             show_glyphs(map_, held.xy, held.colouring.codes, colours, made.drawn, made.selected)
@@ -103,14 +103,14 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
     def resized() -> None:
         now = scene()
         if now is not None and view.window is None:
-            look_at(map_, now.xy)
+            look_at(map_, now.bounds)
             looked["window"] = window(map_)
         moved()
 
     def whole() -> None:
         now = scene()
         if now is not None:
-            look_at(map_, now.xy)
+            look_at(map_, now.bounds)
             looked["window"] = window(map_)
             moved()
 

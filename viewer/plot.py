@@ -21,7 +21,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from .canvas import Window, fit
+from .canvas import Bounds, Window, fit
 
 # The last place within 50 ms is sent, so that the preview ends where the pointer rests.
 FOLLOW: Final = """
@@ -125,10 +125,10 @@ def show_glyphs(
     plot.image.data = NO_IMAGE
 
 
-def show_image(plot: Plot, png: bytes, window: Window) -> None:
+def show_image(plot: Plot, webp: bytes, window: Window) -> None:
     """Show a picture that covers a window."""
     plot.image.data = {
-        "url": ["data:image/png;base64," + base64.b64encode(png).decode()],
+        "url": ["data:image/webp;base64," + base64.b64encode(webp).decode()],
         "x": [window.x0],
         "y": [window.y0],
         "w": [window.x1 - window.x0],
@@ -158,9 +158,9 @@ def window(plot: Plot) -> Window:
     return Window(x.start, x.end, y.start, y.end)
 
 
-def look_at(plot: Plot, xy: NDArray[np.floating]) -> None:
-    """Move the view to hold all points; Reset returns there."""
-    to = fit(xy, *(size(plot) or (900, 600)))
+def look_at(plot: Plot, around: Bounds) -> None:
+    """Move the view to hold a box; Reset returns there."""
+    to = fit(around, *(size(plot) or (900, 600)))
     for axis, (start, end) in ((plot.figure.x_range, to[:2]), (plot.figure.y_range, to[2:])):
         axis.update(start=start, end=end, reset_start=start, reset_end=end)
 

@@ -33,6 +33,7 @@ from relfunc.schema import (
 from relfunc.storage import unread_analysis, unread_attributions
 
 from .rows import taken
+from .shared import recent
 
 NONE: Final = -1
 """Stands for several labels, and for no prediction."""
@@ -79,7 +80,7 @@ class Project:
     path: Path
     attributions: xr.Dataset
     analysis: xr.DataTree | None = None
-    pictures: Callable[[NDArray[np.int64]], Pictures] | None = None
+    pictures: Callable[[NDArray[np.integer]], Pictures] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,23 +102,24 @@ class Points:
     Parameters
     ----------
     rows : numpy.ndarray
-        (n,) positions in ``attributions.nc``.
+        (n,) positions in ``attributions.nc``, of an integer type.
     xy : numpy.ndarray, optional
         (n, 2) float32 or float64 coordinates; a row that is not finite is not drawn. None without an embedding.
     cluster : numpy.ndarray, optional
         (n,) cluster of each; −1 is noise. None without a clustering.
     """
 
-    rows: NDArray[np.int64]
+    rows: NDArray
     xy: NDArray[np.floating] | None = None
-    cluster: NDArray[np.int32] | None = None
+    cluster: NDArray[np.integer] | None = None
 
     @property
     def drawn(self) -> NDArray[np.bool_]:
         """Which rows have a place in the embedding."""
-        if self.xy is None:
+        xy = self.xy
+        if xy is None:
             return np.zeros(self.rows.size, bool)
-        return np.isfinite(self.xy[:, 0]) & np.isfinite(self.xy[:, 1])
+        return recent((self, "drawn"), lambda: np.isfinite(xy[:, 0]) & np.isfinite(xy[:, 1]))
 
 
 @dataclass(frozen=True)
@@ -286,7 +288,8 @@ def points(
     if project.analysis is None:
         return Points(_of_class(project, category))
     node, size = _node(project, category), project.attributions.sizes[SAMPLE]
-    rows = np.asarray(node[INDEX].values, np.int64)
+    # A slice is not kept by xarray, as all of a variable is, beside what is kept here.
+    rows = node.dataset[INDEX][:].values.astype(np.int32 if size < 1 << 31 else np.int64)
     if rows.size and not 0 <= rows.min() <= rows.max() < size:
         raise ProjectError(
             f"{project.path}: category '{category}' has sample {rows.max()}, the attributions have {size}: "
@@ -302,8 +305,11 @@ def points(
             if axis < flat.shape[1]:
                 xy[:, column] = flat[:, axis].values
     if clustering is not None:
-        values = _member(node, CLUSTER_GROUP, clustering, category).values
-        cluster = np.where(np.isfinite(values), values, NOISE).astype(np.int32)
+        values = _member(node, CLUSTER_GROUP, clustering, category)[:].values
+        if values.dtype.kind == "f":
+            values = np.where(np.isfinite(values), values, NOISE)
+        small = values.size and -(1 << 15) <= values.min() <= values.max() < 1 << 15
+        cluster = values.astype(np.int16 if small else np.int32)
     return Points(rows, xy, cluster)
 
 
@@ -366,7 +372,7 @@ def cluster_scores(project: Project, category: str, clustering: str) -> dict[int
     return {int(k): float(v) for k, v in zip(chosen[CLUSTER].values, chosen.values, strict=True) if np.isfinite(v)}
 
 
-def outcome(project: Project, rows: NDArray[np.int64]) -> Outcome:
+def outcome(project: Project, rows: NDArray[np.integer]) -> Outcome:
     """Read identifiers, labels and predictions of some rows of ``attributions.nc``.
 
     Parameters
@@ -388,7 +394,7 @@ def outcome(project: Project, rows: NDArray[np.int64]) -> Outcome:
     return Outcome(_rows(data[SAMPLE], rows), labels, called, known.probability, known.correct)
 
 
-def verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:
+def verdict(project: Project, rows: NDArray[np.integer]) -> Verdict:
     """Read what the model made of some rows, a part of them at a time, so that all of a large file is never held.
 
     Parameters
@@ -410,7 +416,21 @@ def verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:
     )
 
 
-def pixels(project: Project, rows: NDArray[np.int64]) -> Pictures:
+def labels(project: Project, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Read the labels of some rows as positions in ``class``; −1 stands for several, and for none that is known.
+
+    Raises
+    ------
+    ProjectError
+        If the file cannot be read any more.
+    """
+    try:
+        return _single(_rows(project.attributions[LABEL], rows), project.attributions.sizes[CLASS])
+    except UNREADABLE as error:
+        raise _gone(project, error) from error
+
+
+def pixels(project: Project, rows: NDArray[np.integer]) -> Pictures:
     """Read attributions and inputs (None if there are none) of some rows, channels before ``y`` and ``x``.
 
     Raises
@@ -429,20 +449,21 @@ def pixels(project: Project, rows: NDArray[np.int64]) -> Pictures:
     return list(attribution), None if shown is None else list(shown)
 
 
-def _verdict(project: Project, rows: NDArray[np.int64]) -> Verdict:
+def _verdict(project: Project, rows: NDArray[np.integer]) -> Verdict:
     each = np.arange(rows.size)
     output = _rows(project.attributions[PREDICTION], rows)
     best = output.argmax(axis=1) if output.size else np.zeros(rows.size, int)
     best[np.isnan(output[each, best])] = NONE
     label = _rows(project.attributions[LABEL], rows)
+    correct = (label[each, best].astype(bool) if label.ndim == 2 else label == best) & (best != NONE)
+    probability = np.nan_to_num(_probability(output)[each, best])
+    return Verdict(_single(label, output.shape[1]), best, probability, correct)
+
+
+def _single(label: NDArray, classes: int) -> NDArray[np.int64]:
     if label.ndim == 2:
-        single = label.astype(bool).sum(axis=1) == 1
-        correct = label[each, best].astype(bool) & (best != NONE)
-        label = np.where(single, label.argmax(axis=1), NONE)
-    else:
-        correct = (label == best) & (best != NONE)
-        label = np.where((label >= 0) & (label < output.shape[1]), label, NONE)
-    return Verdict(label.astype(np.int64), best, np.nan_to_num(_probability(output)[each, best]), correct)
+        return np.where(label.astype(bool).sum(axis=1) == 1, label.argmax(axis=1), NONE)
+    return np.where((label >= 0) & (label < classes), label, NONE).astype(np.int64)
 
 
 def _node(project: Project, category: str) -> xr.DataTree:
@@ -498,7 +519,7 @@ def _of_class(project: Project, category: str) -> NDArray[np.int64]:
     return np.flatnonzero(member)
 
 
-def _rows(variable: xr.DataArray, rows: NDArray[np.int64]) -> NDArray:
+def _rows(variable: xr.DataArray, rows: NDArray[np.integer]) -> NDArray:
     each = variable.dtype.itemsize * int(np.prod(variable.shape[1:]))
     return taken(lambda first, last: variable[first:last].values, rows, each)
 

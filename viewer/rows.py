@@ -12,7 +12,7 @@ MOST: Final = 1 << 26
 """Bytes that are read at a time at most."""
 
 
-def taken(read: Callable[[int, int], NDArray], rows: NDArray[np.int64], each: int) -> NDArray:
+def taken(read: Callable[[int, int], NDArray], rows: NDArray[np.integer], each: int) -> NDArray:
     """Read some rows.
 
     Parameters

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import canvas, index, selection
-from .canvas import GLYPHS, Window
+from .canvas import GLYPHS, Bounds, Window
 from .colouring import Colouring
 from .index import Grid
 from .project import Points
@@ -51,7 +51,14 @@ class Scene:
         """Which points are not hidden and have a place."""
         if not self.hidden:
             return self.points.drawn
-        return self.points.drawn & ~np.isin(self.colouring.codes, self.hidden)
+        shown = ~np.isin(np.arange(len(self.colouring.names)), self.hidden)
+        key = (self.points, self.colouring, self.hidden, "seen")
+        return recent(key, lambda: self.points.drawn & shown[self.colouring.codes])
+
+    @property
+    def bounds(self) -> Bounds:
+        """The box that holds all points."""
+        return recent((self.points, "bounds"), lambda: canvas.bounds(self.xy))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +71,9 @@ class Glyphs:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture, as PNG, of the window that it covers."""
+    """A picture, as WebP, of the window that it covers."""
 
-    png: bytes
+    webp: bytes
     window: Window
 
 
@@ -86,7 +93,7 @@ def render(scene: Scene, window: Window, width: int, height: int) -> Glyphs | Pi
         mask[scene.selected] = True
         marked = mask[held.position]
     drawn = canvas.picture(held, codes, scene.colouring.palette, window, width, height, selected=marked, shown=shown)
-    return Picture(canvas.png(drawn), window)
+    return Picture(canvas.encoded(drawn), window)
 
 
 def grid(points: Points) -> Grid:
@@ -114,7 +121,7 @@ def enclosed(scene: Scene, geometry: dict[str, Any]) -> NDArray[np.int64]:
 def at(scene: Scene, x: float, y: float, *, dx: float, dy: float) -> int | None:
     """Position of the nearest point that is seen, or None if none lies within reach."""
     if scene.large:
-        return index.nearest(grid(scene.points), x, y, dx=dx, dy=dy, seen=scene.seen)
+        return index.nearest(grid(scene.points), x, y, dx=dx, dy=dy, seen=scene.seen if scene.hidden else None)
     places = np.where(scene.seen[:, None], scene.xy, np.nan) if scene.hidden else scene.xy
     return selection.nearest(places, x, y, dx=dx, dy=dy)
 

@@ -54,7 +54,7 @@ class Source:
 
     attribution: Rows
     prediction: Rows | None
-    index: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+    index: Callable[[NDArray[np.integer]], NDArray[np.int64]]
 
 
 def open_virelay(path: str | Path) -> Project:
@@ -148,7 +148,7 @@ def _source(file: Any) -> Source:
     prediction = rows(file["prediction"]) if "prediction" in file else None
     if hasattr(file.get("index"), "shape"):
 
-        def index(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        def index(positions: NDArray[np.integer]) -> NDArray[np.int64]:
             known = recent((file.filename, file.id, "index"), lambda: np.asarray(file["index"][()], np.int64))
             return places(known, positions)
 
@@ -179,14 +179,14 @@ def _samples(
     explained = _pictures(sources, None, np.zeros(1, np.int64))[0][0].shape[-2:]
     size = {"up": up, "down": down, "turned": explained != (height, width)}
 
-    def take(positions: NDArray[np.int64]) -> list[NDArray]:
+    def take(positions: NDArray[np.integer]) -> list[NDArray]:
         images = [read(files[k]) for k in positions.tolist()]
         return [fitted(image, width, height, **size) for image in images] if width and height else images
 
-    def names(positions: NDArray[np.int64]) -> NDArray:
+    def names(positions: NDArray[np.integer]) -> NDArray:
         return np.array([str(files[k].relative_to(root.parent)) for k in positions.tolist()], object)
 
-    def labels(positions: NDArray[np.int64]) -> list[NDArray]:
+    def labels(positions: NDArray[np.integer]) -> list[NDArray]:
         return [np.asarray(_label_of(files[k], by_index, by_word, index_of)) for k in positions.tolist()]
 
     return Rows(len(files), 0, names, take), Rows(len(files), 0, names, labels)
@@ -201,10 +201,10 @@ def _label_of(file: Path, by_index: str | None, by_word: str | None, index_of: M
 def _label(labels: Rows, width: int) -> xr.Variable:
     """Return single labels as numbers, and others as vectors of bool."""
 
-    def single(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    def single(positions: NDArray[np.integer]) -> NDArray[np.int64]:
         return np.array([int(label.reshape(-1)[0]) for label in map(np.asarray, labels.take(positions))], np.int64)
 
-    def several(positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def several(positions: NDArray[np.integer]) -> NDArray[np.bool_]:
         hot = np.zeros((positions.size, width), bool)
         for row, label in zip(hot, map(np.asarray, labels.take(positions)), strict=True):
             row[np.flatnonzero(label) if label.ndim else int(label)] = True
@@ -215,7 +215,7 @@ def _label(labels: Rows, width: int) -> xr.Variable:
     return by_rows((SAMPLE,), (labels.count,), np.int64, single)
 
 
-def _found(sources: Sequence[Source], positions: NDArray[np.int64]) -> list[tuple[Source, NDArray, NDArray]]:
+def _found(sources: Sequence[Source], positions: NDArray[np.integer]) -> list[tuple[Source, NDArray, NDArray]]:
     """Return for each source which of the positions it is the first to have, and in which rows."""
     missing, found = np.arange(positions.size), []
     for source in sources:
@@ -225,7 +225,7 @@ def _found(sources: Sequence[Source], positions: NDArray[np.int64]) -> list[tupl
     return found
 
 
-def _outputs(sources: Sequence[Source], width: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+def _outputs(sources: Sequence[Source], width: int, positions: NDArray[np.integer]) -> NDArray[np.float32]:
     """Return the outputs of the model, not a number where there are none."""
     outputs = np.full((positions.size, width), np.nan, np.float32)
     for source, which, place in _found(sources, positions):
@@ -235,7 +235,7 @@ def _outputs(sources: Sequence[Source], width: int, positions: NDArray[np.int64]
     return outputs
 
 
-def _pictures(sources: Sequence[Source], inputs: Rows | None, positions: NDArray[np.int64]) -> Pictures:
+def _pictures(sources: Sequence[Source], inputs: Rows | None, positions: NDArray[np.integer]) -> Pictures:
     attributions: list[NDArray] = [np.full((1, 1), np.nan)] * positions.size
     for source, which, place in _found(sources, positions):
         for k, attribution in zip(which, source.attribution.take(place), strict=True):

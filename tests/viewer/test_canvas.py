@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from viewer import canvas
-from viewer.canvas import Window, fit
+from viewer.canvas import Window, bounds, fit
 from viewer.eigen import drawing, largest_gap
 from viewer.index import build
 from viewer.palette import colour, colours
@@ -32,7 +32,7 @@ XY = np.random.default_rng(0).normal(size=(4000, 2))
     ids=["plain", "far", "tiny", "line", "one", "none", "same", "nan"],
 )
 def test_a_window_holds_every_point_and_has_the_shape_of_its_canvas(xy):
-    held = fit(xy, 300, 200)
+    held = fit(bounds(xy), 300, 200)
     assert held.x1 > held.x0
     assert held.y1 > held.y0
     assert (held.x1 - held.x0) / (held.y1 - held.y0) == pytest.approx(1.5, rel=1e-3)
@@ -48,7 +48,7 @@ def test_a_picture_is_opaque_where_points_are_and_clear_elsewhere():
     assert drawn[5, 2, :3].tolist() == PALETTE[0].tolist()
 
 
-@pytest.mark.parametrize("window", [fit(XY, 90, 70), Window(-1, 0.5, -0.5, 0.7), Window(5, 6, 5, 6)])
+@pytest.mark.parametrize("window", [fit(bounds(XY), 90, 70), Window(-1, 0.5, -0.5, 0.7), Window(5, 6, 5, 6)])
 def test_a_picture_is_the_one_that_datashader_draws(window):
     codes = np.random.default_rng(1).integers(4, size=len(XY))
     grid = build(XY)
@@ -63,7 +63,7 @@ def test_a_picture_is_the_one_that_datashader_draws(window):
 
 
 def test_selected_points_stand_out_however_few():
-    codes, window = np.zeros(len(XY), int), fit(XY, 64, 64)
+    codes, window = np.zeros(len(XY), int), fit(bounds(XY), 64, 64)
     plain = canvas.picture(build(XY), codes, PALETTE, window, 64, 64)
     chosen = canvas.picture(build(XY), codes, PALETTE, window, 64, 64, selected=np.arange(len(XY)) == 7)
     assert (chosen[..., 3] == 255).sum() == 9
@@ -73,15 +73,27 @@ def test_selected_points_stand_out_however_few():
 def test_colours_that_are_hidden_are_not_drawn():
     codes = np.arange(len(XY)) % 2
     drawn = canvas.picture(
-        build(XY), codes, PALETTE, fit(XY, 64, 64), 64, 64, shown=np.array([True, False, True, True])
+        build(XY), codes, PALETTE, fit(bounds(XY), 64, 64), 64, 64, shown=np.array([True, False, True, True])
     )
     colours = np.unique(drawn[drawn[..., 3] > 0][:, :3], axis=0)
     assert colours.tolist() == [PALETTE[0].tolist()]
 
 
 def test_a_picture_is_encoded_without_loss():
-    drawn = canvas.picture(build(XY), np.zeros(len(XY), int), PALETTE, fit(XY, 64, 64), 64, 64)
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(canvas.png(drawn)))), drawn)
+    drawn = canvas.picture(build(XY), np.zeros(len(XY), int), PALETTE, fit(bounds(XY), 64, 64), 64, 64)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(canvas.encoded(drawn)))), drawn)
+
+
+@pytest.mark.parametrize(("kinds", "loss"), [(1, 0), (8, 0), (4000, 255)])
+def test_a_picture_that_is_sent_stays_below_half_a_megabyte(kinds, loss):
+    rng = np.random.default_rng(0)
+    some = rng.integers(0, 256, (kinds, 4), np.uint8)
+    some[:, 3] |= 64
+    drawn = some[rng.integers(kinds, size=(450, 1400))]
+    sent = canvas.encoded(drawn)
+    assert len(sent) * 4 / 3 < 500_000
+    away = np.abs(np.asarray(Image.open(io.BytesIO(sent)).convert("RGBA")).astype(int) - drawn)
+    assert away.max() <= loss
 
 
 def test_clusters_keep_their_colour_whatever_else_is_there():

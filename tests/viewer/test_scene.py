@@ -35,9 +35,9 @@ def test_few_points_are_drawn_by_the_browser_and_those_without_a_place_left_out(
 
 def test_many_points_become_a_picture_until_few_are_in_view():
     scene = _scene(GLYPHS + 2_000, selected=[0])
-    made = render(scene, fit(scene.xy, 90, 70), 90, 70)
+    made = render(scene, fit(scene.bounds, 90, 70), 90, 70)
     assert isinstance(made, Picture)
-    assert Image.open(io.BytesIO(made.png)).size == (90, 70)
+    assert Image.open(io.BytesIO(made.webp)).size == (90, 70)
     near = render(scene, Window(0, 0.2, 0, 0.2), 90, 70)
     assert isinstance(near, Glyphs)
     assert near.drawn.tolist() == selection.in_box(scene.xy, 0, 0.2, 0, 0.2).tolist()
