@@ -17,6 +17,8 @@ from .index import Grid
 
 GLYPHS: Final = 10_000
 """Up to this many points in view the browser draws them itself; above, it is sent a picture."""
+GROWN: Final = 60_000
+"""Up to this many points in view each takes more than a pixel of the picture."""
 FAINTEST: Final = 90
 """Opacity, of 255, of a pixel with the fewest points."""
 MOST: Final = 1 << 16
@@ -196,6 +198,11 @@ def shade(counts: NDArray[np.uint32], sums: NDArray[np.uint32]) -> NDArray[np.ui
     drawn = np.empty((*counts.shape, 4), np.uint8)
     _mix(counts, sums, levels, opacity, drawn)
     return drawn
+
+
+def grown(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture in which every pixel that is not clear has spread to the clear ones about it."""
+    return _spread(drawn)
 
 
 def encoded(drawn: NDArray[np.uint8]) -> bytes:

@@ -1,5 +1,6 @@
 """The legend, to select and hide what has a colour, and the spectrum that the clusters came from."""
 
+import html
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -45,7 +46,8 @@ def clusters(projects: Sequence[Held], view: View) -> tuple[Part, ...]:
         notes = _notes(project, view)
         scores = clustering_scores(project, view.category, view.clustering) if view.colour == "cluster" else {}
         beside = f" · silhouette {scores['silhouette']:.2g}" if "silhouette" in scores else ""
-        heading.object = f"<h2>{TITLES[view.colour]}<small>{len(colours.names)}{beside}</small></h2>"
+        name = html.escape(TITLES.get(view.colour, view.colour.capitalize()))
+        heading.object = f"<h2>{name}<small>{len(colours.names)}{beside}</small></h2>"
         legend.items = [
             {
                 "key": str(k),

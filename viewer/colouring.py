@@ -1,6 +1,7 @@
 """What colours mean: every point gets a code, and every code a name, a colour and a count."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -9,9 +10,11 @@ from numpy.typing import NDArray
 from relfunc.schema import NOISE
 
 from .palette import GREY, colour
-from .project import Points, Project, Verdict, class_names, labels, verdict
+from .project import Points, Project, Verdict, class_names, labels, measured, measures, verdict
 
 BY: Final = ("cluster", "label", "prediction", "correctness", "probability", "density")
+SCORE: Final = "score "
+"""What stands before the name of a score that colours the points."""
 RISING: Final = ("#4b5bd0", "#4478d8", "#2f93cf", "#22a9b0", "#35b884", "#7dbe55", "#c3b83a", "#f0a93a")
 """Colours of a quantity, from little to much."""
 RIGHT, WRONG = "#22a77a", "#e0574f"
@@ -42,8 +45,8 @@ class Colouring:
         return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in self.colours], np.uint8).reshape(-1, 3)
 
 
-def colouring(project: Project, points: Points, by: str) -> Colouring:
-    """Colour the points of a category by one of :data:`BY`; one colour where that is not known."""
+def colouring(project: Project, points: Points, by: str, category: str = "") -> Colouring:
+    """Colour the points of a category by one of :data:`BY` or by ``score NAME``; one colour where that is not known."""
     if by == "cluster" and points.cluster is not None:
         values, codes = numbered(points.cluster)
         names = ["Noise" if k == NOISE else f"Cluster {k}" for k in values]
@@ -57,7 +60,24 @@ def colouring(project: Project, points: Points, by: str) -> Colouring:
         edges = np.quantile(spread[spread > 0], np.linspace(0, 1, 9)[1:-1]) if (spread > 0).any() else np.empty(0)
         share = ("least dense", "2nd eighth", "3rd eighth", "4th eighth", "5th eighth", "6th eighth", "7th eighth")
         return _counted(np.searchsorted(edges, spread), [*share, "densest"], RISING)
+    if by.startswith(SCORE) and by.removeprefix(SCORE) in measures(project, category):
+        return quantity(measured(project, category, by.removeprefix(SCORE), points.rows))
     return _counted(np.zeros(points.rows.size, int), ["All samples"], [colour(0)])
+
+
+def quantity(values: NDArray[np.floating]) -> Colouring:
+    """Colour numbers in up to eight steps of about as many points each; grey where there is none."""
+    known = np.isfinite(values)
+    distinct = np.unique(values[known])
+    if distinct.size <= len(RISING):
+        edges, names = distinct[1:], [f"{value:.4g}" for value in distinct]
+    else:
+        edges = np.unique(np.quantile(values[known], np.linspace(0, 1, len(RISING) + 1)[1:-1]))
+        ends = [distinct[0], *edges, distinct[-1]]
+        names = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(ends)]
+    codes = np.where(known, np.searchsorted(edges, values, side="right") + 1, 0)
+    steps = np.linspace(0, len(RISING) - 1, max(len(names), 1)).round().astype(int)
+    return _counted(codes, ["Unknown", *names], [GREY, *(RISING[k] for k in steps)])
 
 
 def density(xy: NDArray) -> NDArray[np.int64]:

@@ -33,8 +33,8 @@ FOLLOW: Final = """
 LEAVE: Final = "window.clearTimeout(pointer._later); pointer.data = {x: [], y: []}"
 FIGURE: Final = (Path(__file__).parent / "assets" / "figure.css").read_text()
 
-NO_GLYPHS: Final[dict[str, Any]] = {"x": [], "y": [], "colour": [], "alpha": []}
-NO_CHOSEN: Final[dict[str, Any]] = {"x": [], "y": [], "colour": []}
+NO_GLYPHS: Final[dict[str, Any]] = {"x": [], "y": [], "colour": [], "alpha": [], "size": []}
+NO_CHOSEN: Final[dict[str, Any]] = {"x": [], "y": [], "colour": [], "size": []}
 NO_PLACE: Final[dict[str, Any]] = {"x": [], "y": []}
 NO_IMAGE: Final[dict[str, Any]] = {"url": [], "x": [], "y": [], "w": [], "h": []}
 MARK: Final = "#6f86d6"
@@ -95,9 +95,9 @@ def plot() -> Plot:
     pointed, pointer = ColumnDataSource(NO_PLACE), ColumnDataSource(NO_PLACE)
     image = ColumnDataSource(NO_IMAGE)
     made.image_url("url", "x", "y", "w", "h", source=image, anchor="bottom_left", retry_attempts=0)
-    made.scatter("x", "y", size=7, fill_color="colour", fill_alpha="alpha", line_color=None, source=glyphs)
+    made.scatter("x", "y", size="size", fill_color="colour", fill_alpha="alpha", line_color=None, source=glyphs)
     made.scatter(
-        "x", "y", size=9, fill_color="colour", line_color="#ffffff", line_width=1.2, line_alpha=0.9, source=chosen
+        "x", "y", size="size", fill_color="colour", line_color="#ffffff", line_width=1.2, line_alpha=0.9, source=chosen
     )
     made.scatter(
         "x", "y", size=15, fill_color=None, line_color=MARK, line_width=2.5, source=pointed, level="annotation"
@@ -114,15 +114,32 @@ def show_glyphs(
     selected: NDArray[np.int64],
 ) -> None:
     """Let the browser draw points: ``drawn`` are the positions to draw, ``selected`` those that stand out."""
-    faint = 0.22 if selected.size else 0.82
+    faint, wide = 0.22 if selected.size else 0.82, across(drawn.size)
     plot.glyphs.data = {
         "x": xy[drawn, 0],
         "y": xy[drawn, 1],
         "colour": colours[codes[drawn]],
         "alpha": np.full(drawn.size, faint, np.float32),
+        "size": np.full(drawn.size, wide, np.float32),
     }
-    plot.chosen.data = {"x": xy[selected, 0], "y": xy[selected, 1], "colour": colours[codes[selected]]}
+    plot.chosen.data = {
+        "x": xy[selected, 0],
+        "y": xy[selected, 1],
+        "colour": colours[codes[selected]],
+        "size": np.full(selected.size, wide + 2, np.float32),
+    }
     plot.image.data = NO_IMAGE
+
+
+def across(number: int) -> float:
+    """Return the diameter in pixels of points of which so many are in view: the fewer, the larger.
+
+    Examples
+    --------
+    >>> across(100), across(1_000), across(10_000)
+    (11.0, 7.9, 4.0)
+    """
+    return round(float(np.clip(19.6 - 3.9 * np.log10(max(number, 1)), 4, 11)), 1)
 
 
 def show_image(plot: Plot, webp: bytes, window: Window) -> None:

@@ -33,7 +33,7 @@ from relfunc.schema import (
 from relfunc.storage import unread_analysis, unread_attributions
 
 from .rows import taken
-from .shared import recent
+from .shared import of
 
 NONE: Final = -1
 """Stands for several labels, and for no prediction."""
@@ -114,12 +114,17 @@ class Points:
     cluster: NDArray[np.integer] | None = None
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays, and about as many again of what is made of them."""
+        return 2 * sum(held.nbytes for held in (self.rows, self.xy, self.cluster) if held is not None)
+
+    @property
     def drawn(self) -> NDArray[np.bool_]:
         """Which rows have a place in the embedding."""
         xy = self.xy
         if xy is None:
             return np.zeros(self.rows.size, bool)
-        return recent((self, "drawn"), lambda: np.isfinite(xy[:, 0]) & np.isfinite(xy[:, 1]))
+        return of(self, "drawn", lambda: np.isfinite(xy[:, 0]) & np.isfinite(xy[:, 1]))
 
 
 @dataclass(frozen=True)
@@ -313,6 +318,34 @@ def points(
     return Points(rows, xy, cluster)
 
 
+def measures(project: Project, category: str) -> tuple[str, ...]:
+    """Names of what has one number for each sample of a category, in the attributions or in the analysis."""
+    held = [project.attributions.drop_vars(LABEL)]
+    if project.analysis is not None:
+        node = _node(project, category)
+        held += [node.to_dataset().drop_vars(INDEX), _scores(node)]
+    return tuple(sorted({str(name) for data in held for name, values in data.data_vars.items() if _is_measure(values)}))
+
+
+def measured(project: Project, category: str, name: str, rows: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Read one of :func:`measures` for the samples of a category, whose rows in ``attributions.nc`` are given.
+
+    Raises
+    ------
+    ProjectError
+        If the file cannot be read any more.
+    """
+    try:
+        if project.analysis is not None:
+            node = _node(project, category)
+            for data in (node.to_dataset(), _scores(node)):
+                if name in data.data_vars and data[name].size == rows.size:
+                    return np.asarray(data[name].values, float)
+        return np.asarray(_rows(project.attributions[name], rows), float)
+    except UNREADABLE as error:
+        raise _gone(project, error) from error
+
+
 def eigenvalues(project: Project, category: str) -> NDArray[np.float64]:
     """Eigenvalues of the graph Laplacian of a category, in file order; empty if there are none."""
     if project.analysis is None or EIGENVALUE not in _node(project, category):
@@ -480,6 +513,10 @@ def _member(node: xr.DataTree, group: str, name: str, category: str) -> xr.DataA
         known = ", ".join(map(str, held.data_vars)) or "none"
         raise ProjectError(f"category '{category}': no {group} '{name}': choose one of {known}")
     return held[name]
+
+
+def _is_measure(values: xr.DataArray) -> bool:
+    return values.dims == (SAMPLE,) and values.dtype.kind in "fiub"
 
 
 def _axis(node: xr.DataTree, name: str) -> str:

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import canvas, index, selection
-from .canvas import GLYPHS, Bounds, Window
+from .canvas import GLYPHS, GROWN, Bounds, Window
 from .colouring import Colouring
 from .index import Grid
 from .project import Points
-from .shared import recent
+from .shared import of, recent
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +52,13 @@ class Scene:
         if not self.hidden:
             return self.points.drawn
         shown = ~np.isin(np.arange(len(self.colouring.names)), self.hidden)
-        key = (self.points, self.colouring, self.hidden, "seen")
-        return recent(key, lambda: self.points.drawn & shown[self.colouring.codes])
+        key = (self.points, "seen", self.hidden)
+        return recent((self.colouring, *key), lambda: self.points.drawn & shown[self.colouring.codes])
 
     @property
     def bounds(self) -> Bounds:
         """The box that holds all points."""
-        return recent((self.points, "bounds"), lambda: canvas.bounds(self.xy))
+        return of(self.points, "bounds", lambda: canvas.bounds(self.xy))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +93,8 @@ def render(scene: Scene, window: Window, width: int, height: int) -> Glyphs | Pi
         mask[scene.selected] = True
         marked = mask[held.position]
     drawn = canvas.picture(held, codes, scene.colouring.palette, window, width, height, selected=marked, shown=shown)
+    if index.inside(held, *window) <= GROWN:
+        drawn = canvas.grown(drawn)
     return Picture(canvas.encoded(drawn), window)
 
 
@@ -100,7 +102,7 @@ def grid(points: Points) -> Grid:
     """Sort points into a grid, or take the grid that some session has made lately."""
     assert points.xy is not None
     xy = points.xy
-    return recent((points, "grid"), lambda: index.prepare(index.build(xy)))
+    return of(points, "grid", lambda: index.prepare(index.build(xy)))
 
 
 def enclosed(scene: Scene, geometry: dict[str, Any]) -> NDArray[np.int64]:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .colouring import BY
+from .colouring import BY, SCORE
 from .components import Part, Rows, beside, card, choice, title
-from .project import Held, Project, axes, categories, clustering_names, embedding_names, ranking, score_names
+from .project import Held, Project, axes, categories, clustering_names, embedding_names, measures, ranking, score_names
 from .state import View, show
 
 
@@ -21,7 +21,6 @@ def sidebar(projects: Sequence[Held], view: View) -> Part:
     colour.param.watch(
         lambda event: event.new == view.colour or view.param.update(colour=event.new, hidden=[]), "value"
     )
-    view.param.watch(lambda event: setattr(colour, "value", event.new), "colour")
     score, ranked, heading = choice(""), Rows(sizing_mode="stretch_width", margin=0), title("Classes")
 
     for name, widget in {**picks, **axis}.items():
@@ -40,6 +39,14 @@ def sidebar(projects: Sequence[Held], view: View) -> Part:
         # With the clustering whose score it is, so that what ranked the class can be seen.
         clustering = next((one.clustering for one in ranking(project, score.value) if one.category == category), "")
         show(projects, view, category=category, **({"clustering": clustering} if clustering else {}))
+
+    def colours(*_: Any) -> None:
+        project = projects[view.project]
+        scores: list[str] = []
+        if isinstance(project, Project) and view.points is not None:
+            scores = [f"{SCORE}{name}" for name in measures(project, view.category)]
+        offered = dict.fromkeys((*BY, *scores, view.colour))
+        colour.param.update(options={by.capitalize(): by for by in offered}, value=view.colour)
 
     def offer(*_: Any) -> None:
         project = projects[view.project]
@@ -86,6 +93,8 @@ def sidebar(projects: Sequence[Held], view: View) -> Part:
             for one in held
         ]
 
+    view.param.watch(colours, ["points", "colour"])
     view.param.watch(offer, ["points", "trouble"])
+    colours()
     offer()
     return card(*picks.values(), both, colour, heading, score, ranked, kind="side")

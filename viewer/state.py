@@ -28,10 +28,11 @@ from .project import (
 )
 from .samples import KINDS
 from .selection import Mode, combine
-from .shared import recent
+from .shared import of, recent
 from .virelay_view import called
 
 NAMES: Final = ("category", "embedding", "clustering", "x", "y")
+SECOND: Final = ("second", "second_x", "second_y")
 KEPT: Final = (*NAMES, "colour", "cmap", "scale", "sampling", "kinds", "order", "focus", "window", "hidden")
 """What a view that is kept or shared restores, besides the selection."""
 SCALES: Final = {"sample": "Each sample's own", "shared": "One for the class"}
@@ -53,12 +54,18 @@ class View(param.Parameterized):
     clustering = param.String(doc="The clustering; empty if there is none.")
     x = param.Integer(default=0, bounds=(0, None), doc="Axis of the embedding that runs to the right.")
     y = param.Integer(default=1, bounds=(0, None), doc="Axis of the embedding that runs upwards.")
+    second = param.String(doc="The embedding beside the first; empty for none.")
+    second_x = param.Integer(default=0, bounds=(0, None), doc="Its axis that runs to the right.")
+    second_y = param.Integer(default=1, bounds=(0, None), doc="Its axis that runs upwards.")
+    other = param.ClassSelector(class_=Points, allow_None=True, doc="The samples in the second embedding, read.")
     points = param.ClassSelector(class_=Points, allow_None=True, doc="The category's samples, read; None without any.")
     selected = param.Array(default=np.empty(0, np.int64), doc="Positions in the category, sorted.")
     past = param.List(default=[], doc="Earlier selections, the latest last.")
     hidden = param.List(default=[], item_type=int, doc="Codes of the colours that are not drawn.")
     kinds = param.ListSelector(default=list(KINDS), objects=list(KINDS), doc="Which pictures of a sample are shown.")
-    colour = param.Selector(default="cluster", objects=list(BY), doc="What the colours of the points mean.")
+    colour = param.Selector(
+        default="cluster", objects=list(BY), check_on_set=False, doc="What the colours mean: one of BY, or a score."
+    )
     cmap = param.Selector(default="coldnhot", objects=heat.listed(), doc="Colour map of the attributions.")
     scale = param.Selector(default="sample", objects=list(SCALES), doc="What the strongest colour stands for.")
     sampling = param.Selector(default="auto", objects=list(SAMPLINGS), doc="How small pictures are enlarged.")
@@ -82,7 +89,8 @@ def choose(view: View, project: Project, /, **changes: Any) -> None:
     project : Project
         Where the choices must exist; that at position ``view.project``, or at ``changes["project"]``.
     **changes
-        New values of ``project``, ``category``, ``embedding``, ``clustering``, ``x`` and ``y``.
+        New values of ``project``, ``category``, ``embedding``, ``clustering``, ``x``, ``y``, and of the second
+        embedding and its axes.
     """
     moved = changes.get("project", view.project) != view.project or view.points is None
     wanted = settled(project, **{name: changes.get(name, getattr(view, name)) for name in NAMES})
@@ -102,8 +110,21 @@ def choose(view: View, project: Project, /, **changes: Any) -> None:
         else {}
     )
     view.param.update(
-        **{"project": changes.get("project", view.project), **wanted, **fresh, **unseen}, points=shown, trouble=""
+        **{"project": changes.get("project", view.project), **wanted, **fresh, **unseen},
+        **beside(project, wanted, *(changes.get(name, getattr(view, name)) for name in SECOND)),
+        points=shown,
+        trouble="",
     )
+
+
+def beside(project: Project, wanted: Mapping[str, Any], second: str, x: int, y: int) -> dict[str, Any]:
+    """Return the parameters of the second embedding, read; none if the category has no such embedding."""
+    if second not in embedding_names(project, wanted["category"]):
+        return {"second": "", "second_x": 0, "second_y": 1, "other": None}
+    x, y = (x, y) if max(x, y) < axes(project, wanted["category"], second) else (0, 1)
+    clustering = wanted["clustering"] or None
+    other = read(project, wanted["category"], embedding=second, clustering=clustering, x=x, y=y)
+    return {"second": second, "second_x": x, "second_y": y, "other": other}
 
 
 def show(projects: Sequence[Held], view: View, /, **changes: Any) -> None:
@@ -114,7 +135,9 @@ def show(projects: Sequence[Held], view: View, /, **changes: Any) -> None:
             raise OSError(project.reason)
         choose(view, project, **changes)
     except (RelfuncError, OSError, RuntimeError) as error:
-        view.param.update(**changes, points=None, selected=np.empty(0, np.int64), past=[], trouble=str(error))
+        view.param.update(
+            **changes, points=None, other=None, selected=np.empty(0, np.int64), past=[], trouble=str(error)
+        )
 
 
 def restore(projects: Sequence[Held], view: View, kept: Mapping[str, Any]) -> None:
@@ -154,7 +177,7 @@ def coloured(project: Project, view: View) -> Colouring:
     """Colour a view's points, or take the colouring that some session has made lately."""
     held = view.points
     assert held is not None
-    return recent((held, view.colour), lambda: colouring(project, held, view.colour))
+    return of(held, view.colour, lambda: colouring(project, held, view.colour, view.category))
 
 
 def settled(project: Project, *, category: str, embedding: str, clustering: str, x: int, y: int) -> dict[str, Any]:

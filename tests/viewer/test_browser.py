@@ -126,6 +126,30 @@ def test_the_pointer_names_the_nearest_sample(page: Page):
     expect(page.locator(".tip")).to_be_hidden()
 
 
+def test_a_second_embedding_lies_beside_the_first_and_shares_its_selection(page: Page):
+    page.locator("select", has_text="and spectral").select_option("and spectral")
+    expect(page.locator(".bk-Figure")).to_have_count(2)
+    second = page.locator(".bk-Figure").nth(1)
+    expect(second.locator("canvas").first).to_be_visible()
+    second.locator(".bk-tool-icon-box-select").click()
+    area = second.bounding_box()
+    assert area is not None
+    page.wait_for_timeout(500)
+    # Cluster 0 lies where its first axis is large and the others are small.
+    drag(
+        page,
+        [
+            (area["x"] + area["width"] * 0.62, area["y"] + area["height"] * 0.5),
+            (area["x"] + area["width"] * 0.8, area["y"] + area["height"] * 0.8),
+            (area["x"] + area["width"] - 4, area["y"] + area["height"] - 4),
+        ],
+    )
+    _shows(page, "50 of 150 selected")
+    expect(page.locator("li.on .name").last).to_have_text("Cluster 0")
+    page.locator("select", has_text="and spectral").select_option("One map")
+    expect(second).to_be_hidden()
+
+
 def test_a_finding_is_kept_exported_and_reopened_from_its_link(page: Page, address: str):
     page.locator(".pick", has_text="Cluster 0").click()
     _shows(page, "50 of 150 selected")

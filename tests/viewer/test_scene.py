@@ -3,15 +3,21 @@ import threading
 
 import numpy as np
 import pytest
+import xarray as xr
 from PIL import Image
 
+from relfunc.storage import save
 from viewer import selection
-from viewer.canvas import GLYPHS, Window, fit
+from viewer.canvas import GLYPHS, GROWN, Window, fit
 from viewer.colouring import BY, Colouring, colouring, density
 from viewer.latest import latest
-from viewer.project import Points, outcome, points, verdict
+from viewer.plot import across
+from viewer.project import Points, measures, open_project, outcome, points, verdict
 from viewer.scene import Glyphs, Picture, Scene, at, enclosed, render
 from viewer.shared import MOST, recent
+
+from .conftest import close
+from .synthetic import write_project
 
 CORNERS = {"type": "poly", "x": [-1.0, 1.5, 1.0, -2.0], "y": [-1.0, -0.5, 2.0, 1.0]}
 BOX = {"type": "rect", "x0": -0.5, "x1": 1.0, "y0": -1.0, "y1": 0.5}
@@ -43,6 +49,13 @@ def test_many_points_become_a_picture_until_few_are_in_view():
     assert near.drawn.tolist() == selection.in_box(scene.xy, 0, 0.2, 0, 0.2).tolist()
 
 
+def test_points_grow_when_few_are_in_view():
+    few, many = _scene(GLYPHS + 2_000), _scene(GROWN + 2_000)
+    assert _filled(render(few, fit(few.bounds, 900, 700), 900, 700)) > 4 * len(few.xy)
+    assert _filled(render(many, fit(many.bounds, 900, 700), 900, 700)) <= len(many.xy)
+    assert across(50) > across(500) > across(5_000)
+
+
 @pytest.mark.parametrize("n", [300, GLYPHS + 500])
 @pytest.mark.parametrize("hidden", [(), (1,)])
 @pytest.mark.parametrize("geometry", [CORNERS, BOX])
@@ -71,6 +84,27 @@ def test_every_point_has_a_colour_that_is_counted_and_named(project, by):
     assert np.bincount(made.codes, minlength=len(made.names)).tolist() == list(made.counts)
     assert len(made.names) == len(made.colours) == len(made.counts) == len(made.palette)
     assert min(made.counts) > 0
+
+
+def test_any_score_of_a_sample_colours_it(tmp_path):
+    folder = write_project(tmp_path)
+    with xr.open_dataset(folder / "attributions.nc") as data:
+        data.load()
+    values = np.linspace(-1, 1, 300)
+    values[7] = np.nan
+    save(data.assign(margin=("sample", values), artifact=("sample", np.arange(300) < 9)), folder / "attributions.nc")
+    held = open_project(folder)
+    assert measures(held, "ring") == ("artifact", "margin")
+    ring = points(held, "ring")
+    margin, artifact = (colouring(held, ring, f"score {name}", "ring") for name in ("margin", "artifact"))
+    assert margin.names[0] == "Unknown"
+    assert [margin.names[k] for k in margin.codes].count("Unknown") == 1
+    order = np.argsort(np.nan_to_num(values[:150], nan=-9))
+    assert (np.diff(margin.codes[order].astype(int)) >= 0).all()
+    assert max(margin.counts[1:]) - min(margin.counts[1:]) <= 1
+    assert (artifact.names, artifact.counts) == (("0", "1"), (141, 9))
+    assert colouring(held, ring, "score gone", "ring").names == ("All samples",)
+    close(held)
 
 
 def test_correctness_is_what_the_predictions_say(project):
@@ -150,3 +184,8 @@ def test_a_request_that_failed_does_not_block_the_next():
     ask(1)
     document.tick()
     assert done == [1]
+
+
+def _filled(made):
+    assert isinstance(made, Picture)
+    return int((np.asarray(Image.open(io.BytesIO(made.webp)).convert("RGBA"))[..., 3] > 0).sum())

@@ -34,6 +34,19 @@ def test_another_class_clears_the_selection_another_embedding_keeps_it(project):
     assert (view.selected.tolist(), view.past) == ([], [])
 
 
+def test_a_second_embedding_is_read_beside_the_first_and_goes_where_there_is_none(project):
+    view = View()
+    choose(view, project, second="spectral", second_x=2, second_y=9)
+    assert (view.embedding, view.second, view.second_x, view.second_y) == ("tsne", "spectral", 0, 1)
+    assert view.points is not None
+    assert view.other is not None
+    assert view.other.rows.tolist() == view.points.rows.tolist()
+    choose(view, project, second_x=4, second_y=5, category="disc")
+    np.testing.assert_array_equal(view.other.xy, project.analysis["disc/embedding/spectral"].values[:, [4, 5]])
+    choose(view, project, second="gone")
+    assert (view.second, view.other) == ("", None)
+
+
 def test_a_change_of_what_is_shown_is_one_change(project):
     view, seen = View(), []
     view.param.watch(lambda *events: seen.append({event.name for event in events}), ["category", "points", "selected"])
