@@ -5,19 +5,24 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relfunc.errors import RelfuncError
 from relfunc.schema import NOISE
 
 from . import eigen
-from .components import Part, Rows, text, title
-from .project import Held, Project, clustering_scores, eigenvalues
+from .components import Part, Rows, current_document, text, title
+from .latest import latest
+from .project import Held, Points, Project, clustering_scores, eigenvalues
 from .samples import mean
 from .state import View, coloured, select
 from .summary import summaries
 
 JUDGED: Final = 200_000
 """Up to this many samples in a category, predictions are read to judge its clusters."""
+
+Job = tuple[Project, Points, NDArray[np.int64], str]
+"""A category of a project, the positions selected in it, and a colour map."""
 
 TITLES = {
     "cluster": "Clusters",
@@ -72,15 +77,25 @@ def clusters(projects: Sequence[Held], view: View) -> tuple[Part, ...]:
         if held is None or not isinstance(project, Project) or not held.rows.size:
             average.object = pictures.object = ""
             return
-        rows = held.rows[view.selected] if view.selected.size else held.rows
+        ask((project, held, view.selected, view.cmap))
+
+    def work(job: Job) -> tuple[dict[str, str], int] | None:
+        project, held, selected, cmap = job
         try:
-            drawn, count = mean(project, rows, cmap=view.cmap)
+            return mean(project, held.rows[selected] if selected.size else held.rows, cmap=cmap)
         except (RelfuncError, OSError, RuntimeError):
-            # The samples say what is wrong with the file.
+            return None  # the samples say what is wrong with the file
+
+    def put(job: Job, made: tuple[dict[str, str], int] | None) -> None:
+        _, held, selected, _ = job
+        if held is not view.points or selected is not view.selected:
+            return
+        if made is None:
             average.object = pictures.object = ""
             return
-        whose = "the selection" if view.selected.size else "the class"
-        some = f" ({count:,} of {rows.size:,})" if count < rows.size else ""
+        (drawn, count), of = made, selected.size or held.rows.size
+        whose = "the selection" if selected.size else "the class"
+        some = f" ({count:,} of {of:,})" if count < of else ""
         average.object = f"<h2>Mean<small>of {whose}{some}</small></h2>"
         pictures.object = (
             "<div class='means'>"
@@ -101,6 +116,7 @@ def clusters(projects: Sequence[Held], view: View) -> tuple[Part, ...]:
             k = int(message["hide"])
             view.hidden = [h for h in view.hidden if h != k] if k in view.hidden else [*view.hidden, k]
 
+    ask = latest(work, put, current_document())
     legend.on_msg(lambda event: said(event.data))
     view.param.watch(write, ["points", "selected", "hidden", "trouble", "colour"])
     view.param.watch(summarise, ["points", "selected", "cmap", "trouble"])

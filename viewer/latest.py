@@ -10,7 +10,7 @@ from bokeh.document import Document
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-POOL: Final = ThreadPoolExecutor(2, thread_name_prefix="relfunc-viewer")
+POOL: Final = ThreadPoolExecutor(4, thread_name_prefix="relfunc-viewer")
 
 
 def latest(
