@@ -143,9 +143,9 @@ def bind(widget: pn.widgets.Widget, state: param.Parameterized, name: str) -> No
     state.param.watch(lambda event: setattr(widget, "value", event.new), name)
 
 
-def beside(*parts: Part) -> Part:
+def beside(*parts: Part, sizing_mode: str = "stretch_width") -> Part:
     """Put parts beside each other."""
-    return pn.Row(*parts, margin=0, sizing_mode="stretch_width")
+    return pn.Row(*parts, margin=0, sizing_mode=sizing_mode)
 
 
 def drawing(figure: Any) -> Part:

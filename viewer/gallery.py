@@ -186,14 +186,19 @@ def page_of(wanted: Wish) -> dict[str, Any]:
     """Put the samples in order and describe those of the page, without their drawings."""
     project, held, view = wanted.project, wanted.points, wanted.view
     selected = view.selected
-    chosen = selected if selected.size else np.arange(held.rows.size)
-    # A selection is never written to; kept beside its order, none other can have its number.
-    key = (held, id(selected), view.order, view.focus if view.order == "near" else None)
-    _, chosen = recent(key, lambda: (selected, ordered(project, held, chosen, view.order, focus=view.focus)))
-    first = min(view.page, max(chosen.size - 1, 0) // PAGE) * PAGE
-    positions = chosen[first : first + PAGE]
+    count = selected.size or held.rows.size
+    first = min(view.page, max(count - 1, 0) // PAGE) * PAGE
+    if view.order == "file":
+        positions = selected[first : first + PAGE] if selected.size else np.arange(first, min(first + PAGE, count))
+    else:
+        chosen = selected if selected.size else np.arange(count)
+        # A selection is never written to; kept beside its order, none other can have its number.
+        whose = id(selected) if selected.size else "all"
+        key = (held, whose, view.order, view.focus if view.order == "near" else None)
+        _, chosen = recent(key, lambda: (selected, ordered(project, held, chosen, view.order, focus=view.focus)))
+        positions = chosen[first : first + PAGE]
     return {
-        "count": chosen.size,
+        "count": count,
         "first": first,
         "selected": selected.size > 0,
         "items": described(project, held, positions, view, draws=False),

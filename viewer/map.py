@@ -78,7 +78,7 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
     bar = card(
         heading, *picks.values(), mode, within, others, back, clear, kind="bar", row=True, sizing_mode="stretch_width"
     )
-    maps = beside(card(first.part, first.notice, kind="first"), aside)
+    maps = beside(card(first.part, first.notice, kind="first"), aside, sizing_mode="stretch_both")
     return card(bar, maps, preview, kind="map")
 
 

@@ -43,6 +43,8 @@ PANELS: Final = {"samples": "Samples", "clusters": "Clusters", "compare": "Compa
 """What can be shown below the map, and what it is called."""
 UNDONE: Final = 50
 """How many selections can be taken back."""
+HEAVIEST: Final = 32 << 20
+"""Bytes of selections to take back that are kept, besides the last one."""
 
 
 class View(param.Parameterized):
@@ -208,7 +210,10 @@ def select(view: View, new: NDArray[np.int64], mode: Mode = "replace") -> None:
     """Change the selection and remember the one before."""
     chosen = combine(view.selected, new, mode)
     if not np.array_equal(chosen, view.selected):
-        view.param.update(selected=chosen, past=[*view.past, view.selected][-UNDONE:], page=0)
+        past = [*view.past, view.selected][-UNDONE:]
+        while len(past) > 1 and sum(each.nbytes for each in past) > HEAVIEST:
+            past = past[1:]
+        view.param.update(selected=chosen, past=past, page=0)
 
 
 def undo(view: View) -> None:

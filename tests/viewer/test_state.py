@@ -80,6 +80,17 @@ def test_the_past_does_not_grow_without_end():
     assert len(view.past) == UNDONE
 
 
+def test_large_selections_are_forgotten_sooner(monkeypatch):
+    monkeypatch.setattr("viewer.state.HEAVIEST", 8_000)
+    view = View()
+    for k in range(6):
+        select(view, np.arange(k, k + 400))
+    assert len(view.past) == 2
+    select(view, np.arange(5_000))
+    select(view, np.arange(4_000))
+    assert [each.size for each in view.past] == [5_000]
+
+
 def test_a_new_selection_starts_at_its_first_page():
     view = View(page=3)
     select(view, np.array([5]))
