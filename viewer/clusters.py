@@ -36,7 +36,7 @@ TITLES = {
 
 def clusters(projects: Sequence[Held], view: View) -> tuple[Part, ...]:
     """Make the legend and the spectrum."""
-    legend, heading = Rows(hides=True, sizing_mode="stretch_width", margin=0), title("")
+    legend, heading = Rows(hides=True, sizing_mode="stretch_width", margin=0, css_classes=["legend"]), title("")
     spectrum, below = title(""), text(sizing_mode="stretch_width")
     average, pictures = title(""), text(sizing_mode="stretch_width")
 
@@ -90,7 +90,7 @@ def clusters(projects: Sequence[Held], view: View) -> tuple[Part, ...]:
         _, held, selected, _ = job
         if held is not view.points or selected is not view.selected:
             return
-        if made is None:
+        if made is None or not made[0]:
             average.object = pictures.object = ""
             return
         (drawn, count), of = made, selected.size or held.rows.size

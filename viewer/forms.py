@@ -17,7 +17,7 @@ Form = Literal["image", "feature", "token"]
 TOKEN: Final = "token"
 """The dimension of words, of which relevance is the sum over the others."""
 UP, DOWN, PLAIN = "#e0574f", "#4c7df0", "#8b929c"
-LETTER, LINE, LEAST, MOST = 7.2, 22, 220, 420
+LETTER, LINE, LEAST = 7.2, 22, 220
 NAMED: Final = 24
 """How many features have room for their names."""
 
@@ -40,9 +40,9 @@ def words(values: NDArray) -> list[str]:
 
 
 def highlighted(
-    relevance: NDArray[np.floating], said: Sequence[str], cmap: str, *, bound: float | None = None, width: int = MOST
+    relevance: NDArray[np.floating], said: Sequence[str], cmap: str, *, width: int, bound: float | None = None
 ) -> str:
-    """Draw words on the colour of their relevance.
+    """Draw words on the colour of their relevance, the more opaque the greater it is, on white.
 
     Parameters
     ----------
@@ -60,7 +60,9 @@ def highlighted(
     str
         SVG.
     """
-    painted = colours(relevance, cmap, bound=bound)
+    most = (float(np.abs(np.nan_to_num(relevance)).max(initial=0)) if bound is None else bound) or 1.0
+    share = np.minimum(np.abs(np.nan_to_num(relevance)) / most, 1)[:, None]
+    painted = np.rint(255 * (1 - share) + share * colours(relevance, cmap, bound=bound)).astype(int)
     x, y, parts = 0.0, 0, []
     for word, value, (red, green, blue) in zip(said, relevance.tolist(), painted.tolist(), strict=True):
         wide = (len(word) + 1.2) * LETTER

@@ -38,6 +38,7 @@ class Wish:
     project: Project
     points: Points
     view: View
+    panel: str
     selected: NDArray[np.int64]
     parts: tuple[str, str]
 
@@ -58,6 +59,8 @@ def overview(projects: Sequence[Held], view: View) -> Part:
         sizing_mode="stretch_width",
     )
 
+    shown: list[Any] = []
+
     def offer() -> None:
         held = view.points
         parts = [] if held is None or held.cluster is None else [_named(int(k)) for k in np.unique(held.cluster)]
@@ -67,31 +70,36 @@ def overview(projects: Sequence[Held], view: View) -> Part:
             if list(widget.options) != offered:
                 widget.param.update(options=offered, value=widget.value if widget.value in offered else offered[0])
 
+    def tell(said: str) -> None:
+        sheet.object, sheet.visible, table.visible = said, True, False
+
     def draw(*_: Any) -> None:
         held, project = view.points, projects[view.project]
-        table.visible, sheet.visible = view.panel == "clusters", view.panel == "compare"
-        versus.visible = sheet.visible
+        versus.visible = view.panel == "compare"
         if held is None or not isinstance(project, Project) or view.panel == "samples":
-            table.items = []
-            sheet.object = _notice("Nothing to show", "Open a project that can be read.")
+            tell(_notice("Nothing to show", "Open a project that can be read."))
             return
         if view.panel == "compare":
             offer()
-        ask(Wish(project, held, view, view.selected, (one.value, other.value)))
+        if shown != [held, view.panel]:
+            tell(_notice("Reading", "Attributions of the class are being read and averaged."))
+        shown[:] = [held, view.panel]
+        ask(Wish(project, held, view, view.panel, view.selected, (one.value, other.value)))
 
     def work(wanted: Wish) -> list[dict[str, Any]] | str:
         try:
-            return rows(wanted) if view.panel == "clusters" else compared(wanted)
+            return rows(wanted) if wanted.panel == "clusters" else compared(wanted)
         except (RelfuncError, OSError, RuntimeError) as error:
             return _notice("This cannot be read", str(error))
 
     def put(wanted: Wish, made: list[dict[str, Any]] | str) -> None:
-        if wanted.points is not view.points:
+        if [wanted.points, wanted.panel] != [view.points, view.panel]:
             return
         if isinstance(made, str):
-            sheet.object, table.visible, sheet.visible = made, False, True
+            tell(made)
         else:
             table.param.update(columns=COLUMNS, items=made)
+            table.visible, sheet.visible = True, False
 
     def picked(message: dict[str, str]) -> None:
         held = view.points

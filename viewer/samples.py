@@ -28,6 +28,8 @@ TOGETHER: Final = 8
 """How many neighbours are taken at a time where not all samples are."""
 LARGEST: Final = 224
 """Longest side of a thumbnail in pixels; larger pictures are reduced before they are sent."""
+NARROW, WIDE = 320, 640
+"""Widths of a text in pixels, as a thumbnail and enlarged."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,8 @@ def token_uri(relevance: NDArray, shown: NDArray | None, how: Style) -> str:
     said = forms.words(np.arange(each.size) if shown is None or shown.ndim != 1 else shown)
     # What fills a text up to a fixed length is no word of it.
     length = max((k + 1 for k, word in enumerate(said) if word), default=0)
-    return forms.data_uri(forms.highlighted(each[:length], said[:length], how.cmap, bound=how.bound))
+    width = NARROW if how.largest <= LARGEST else WIDE
+    return forms.data_uri(forms.highlighted(each[:length], said[:length], how.cmap, width=width, bound=how.bound))
 
 
 def as_picture(values: NDArray) -> NDArray:

@@ -21,7 +21,11 @@ def sidebar(projects: Sequence[Held], view: View) -> Part:
     colour.param.watch(
         lambda event: event.new == view.colour or view.param.update(colour=event.new, hidden=[]), "value"
     )
-    score, ranked, heading = choice(""), Rows(sizing_mode="stretch_width", margin=0), title("Classes")
+    score, ranked, heading = (
+        choice("Ranking of the classes", css_classes=["quiet"]),
+        Rows(sizing_mode="stretch_width", margin=0),
+        title("Classes"),
+    )
 
     for name, widget in {**picks, **axis}.items():
         widget.param.watch(

@@ -109,7 +109,7 @@ def test_words_stand_on_the_colour_of_their_relevance(project):
     words = ElementTree.fromstring(_svg(drawn["attribution"]))
     assert [text.text for text in words.iter(f"{SVG}text")] == ["a", "good", "<b>"]
     fills = [rect.get("fill") for rect in words.iter(f"{SVG}rect")]
-    assert fills == ["rgb(255,255,255)", "rgb(255,0,0)", "rgb(127,127,255)"]
+    assert fills == ["rgb(255,255,255)", "rgb(255,0,0)", "rgb(191,191,255)"]
 
 
 @pytest.mark.parametrize("dims", [("feature",), ("token",), ("y", "x")])

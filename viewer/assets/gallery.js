@@ -58,6 +58,7 @@ export function render({ model, el }) {
     watcher.observe(button)
     return button
   }
+  const shape = () => { if (model.items.length) grid.className = `grid ${model.form}` }
   let listed = ""
   const fill = () => {
     if (model.items.length === 0) {
@@ -68,7 +69,7 @@ export function render({ model, el }) {
       grid.replaceChildren(element("b", { textContent: title }), element("span", { textContent: text }))
       return
     }
-    grid.className = `grid ${model.form}`
+    shape()
     const now = model.items.map((item) => `${item.row} ${item.title}`).join()
     if (now === listed) return soon()
     near.clear()
@@ -130,6 +131,7 @@ export function render({ model, el }) {
   }
   model.on("items", fill)
   model.on("notice", fill)
+  model.on("form", shape)
   model.on("look", () => soon())
   model.on("pictures", arrived)
   model.on("sampling", () => el.querySelectorAll("img").forEach(pixelate))
