@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from relfunc.storage import replacing
 
 from . import heat
-from .colouring import BY
+from .colouring import BY, SCORE
 from .order import ORDERS
 from .project import Project
 from .samples import KINDS
@@ -244,6 +244,11 @@ def _window(held: dict[str, Any], key: str) -> tuple[float, ...] | None:
     return x0, x1, y0, y1
 
 
+def _colour(held: dict[str, Any], key: str) -> Any:
+    value = text_of(held, key)
+    return value if value in BY or value.startswith(SCORE) else MISSING
+
+
 def _one_of(known: Collection[str]) -> Reader:
     def read(held: dict[str, Any], key: str) -> Any:
         value = text_of(held, key)
@@ -276,7 +281,10 @@ READERS: Final[dict[str, Reader]] = {
     "clustering": text_of,
     "x": _axis,
     "y": _axis,
-    "colour": _one_of(BY),
+    "second": text_of,
+    "second_x": _axis,
+    "second_y": _axis,
+    "colour": _colour,
     "cmap": _one_of(heat.listed()),
     "scale": _one_of(("sample", "shared")),
     "sampling": _one_of(("auto", "smooth", "pixelated")),

@@ -79,6 +79,7 @@ def share(projects: Sequence[Held], view: View) -> Part:
         raise ViewError("this button does nothing known: reload the page")
 
     def said(message: dict[str, Any]) -> None:
+        part.status = ""  # so that the same answer twice is seen to be a new one
         try:
             part.status = act(message)
         except (RelfuncError, OSError, RuntimeError) as error:

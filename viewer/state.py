@@ -33,7 +33,7 @@ from .virelay_view import called
 
 NAMES: Final = ("category", "embedding", "clustering", "x", "y")
 SECOND: Final = ("second", "second_x", "second_y")
-KEPT: Final = (*NAMES, "colour", "cmap", "scale", "sampling", "kinds", "order", "focus", "window", "hidden")
+KEPT: Final = (*NAMES, *SECOND, "colour", "cmap", "scale", "sampling", "kinds", "order", "focus", "window", "hidden")
 """What a view that is kept or shared restores, besides the selection."""
 SCALES: Final = {"sample": "Each sample's own", "shared": "One for the class"}
 """What the strongest colour of a heatmap stands for, and what that is called."""
@@ -159,12 +159,12 @@ def restore(projects: Sequence[Held], view: View, kept: Mapping[str, Any]) -> No
     if "method" in kept:
         name = called(kept["category"], kept["method"], categories(project), kept["human"])
         kept = {**kept, "category": name}
-    wanted = {name: kept[name] for name in NAMES}
+    wanted = {"second": "", **{name: kept[name] for name in (*NAMES, *SECOND) if name in kept}}
     _check(project, wanted)
     show(projects, view, project=names.index(kept["project"]), **wanted)
     rows = np.empty(0, np.int64) if view.points is None else view.points.rows
     selected = np.flatnonzero(np.isin(rows, kept["rows"])) if "rows" in kept else kept["selected"]
-    rest = {name: kept[name] for name in KEPT if name in kept and name not in NAMES}
+    rest = {name: kept[name] for name in KEPT if name in kept and name not in wanted}
     if rest.get("focus") is not None and rest["focus"] >= rows.size:
         rest["focus"] = None
     view.param.update(**{"hidden": [], **rest}, selected=selected[selected < rows.size], past=[], page=0)
@@ -228,6 +228,7 @@ def _check(project: Project, wanted: Mapping[str, Any]) -> None:
     known = {"category": categories(project)}
     if category in known["category"]:
         known |= {"embedding": embedding_names(project, category), "clustering": clustering_names(project, category)}
+        known |= {"second": known["embedding"]}
     for what, names in known.items():
         if wanted[what] and wanted[what] not in names:
             listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "") or "none"

@@ -43,6 +43,9 @@ STATE = {
     "clustering": "hdbscan",
     "x": 2,
     "y": 1,
+    "second": "tsne",
+    "second_x": 1,
+    "second_y": 0,
     "colour": "label",
     "cmap": "hot",
     "kinds": ["overlay"],
@@ -184,6 +187,7 @@ def test_an_imported_view_is_the_exported_one(folder):
         view = View()
         part = viewer.page.page(projects, view).select(Keep)[0]
         choose(view, projects[0], category=rng.choice(CLASSES), embedding=rng.choice(("tsne", "spectral")), y=1)
+        choose(view, projects[0], second=rng.choice(("", "tsne", "spectral")), second_x=1, second_y=0)
         view.param.update(
             **{name: rng.choice(view.param[name].objects) for name in ("colour", "cmap", "scale", "sampling", "order")},
             kinds=rng.sample(["input", "attribution", "overlay"], 2),
