@@ -1,6 +1,6 @@
 """The samples: the selected ones, page by page, as drawings with what is known of each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -163,8 +163,7 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
 def display(view: View) -> Part:
     """Make the choices of how samples are drawn."""
     kinds = some_of({kind.capitalize(): kind for kind in KINDS}, value=list(view.kinds))
-    groups = {source: {name.rpartition(":")[2]: name for name in named} for source, named in heat.names().items()}
-    cmap = compact("Colour map", None, view.cmap, width=136, groups=groups)
+    cmap = compact("Colour map", None, view.cmap, width=136, groups=labelled(heat.names()))
     scale = compact("Strongest colour", {called: name for name, called in SCALES.items()}, view.scale, width=146)
     sampling = compact("Small pictures", {called: name for name, called in SAMPLINGS.items()}, view.sampling, width=104)
     strip = text(align="center")
@@ -180,6 +179,26 @@ def display(view: View) -> Part:
     return card(
         kinds, cmap, strip, scale, sampling, kind="options", row=True, visible=False, sizing_mode="stretch_width"
     )
+
+
+def labelled(names: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """Return names by group and label; of one that several groups have, the label says which it is.
+
+    Examples
+    --------
+    >>> labelled({"a": ["jet"], "b": ["b:jet", "b:hot"]})
+    {'a': {'jet': 'jet'}, 'b': {'jet (b)': 'b:jet', 'hot': 'b:hot'}}
+    """
+    taken: set[str] = set()
+    groups = {}
+    for source, group in names.items():
+        short = [name.rpartition(":")[2] for name in group]
+        # The browser tells options apart by their label.
+        groups[source] = {
+            f"{label} ({source})" if label in taken else label: name for label, name in zip(short, group, strict=True)
+        }
+        taken |= set(short)
+    return groups
 
 
 def page_of(wanted: Wish) -> dict[str, Any]:

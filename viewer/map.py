@@ -19,7 +19,10 @@ def scatter(projects: Sequence[Held], view: View) -> Part:
     mode = one_of({"New": "replace", "Add": "add", "Subtract": "subtract"}, value="replace")
     within, others, back, clear = map(button, ("In view", "Invert", "Undo", "Clear"))
     first = pane(projects, view, preview, lambda: mode.value, lambda: _notice(projects[view.project], view))
-    picks = {name: choice("") for name in ("second", "second_x", "second_y")}
+    picks = {
+        name: choice(label, css_classes=["quiet"])
+        for name, label in (("second", "Second embedding"), ("second_x", "Its X axis"), ("second_y", "Its Y axis"))
+    }
     aside = card(kind="second", visible=False)
 
     def offer(*_: Any) -> None:

@@ -99,11 +99,16 @@ export function render({ model, el }) {
 
   dialog.addEventListener("close", () => model.opened.title && model.send_msg({ close: true }))
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close())
-  const beside = (by) => model.items[model.items.findIndex((item) => item.key === model.opened.key) + by]
-  dialog.addEventListener("keydown", (event) => {
-    const to = step[event.key] && beside(step[event.key])
-    if (to) model.send_msg({ open: to.key })
-  })
+  // The sample that was asked for last, which two quick steps get to before the first has been answered.
+  let at = ""
+  const beside = (by) => model.items[model.items.findIndex((item) => item.key === at) + by]
+  const go = (by) => {
+    const to = beside(by)
+    if (!to) return
+    at = to.key
+    model.send_msg({ open: at })
+  }
+  dialog.addEventListener("keydown", (event) => step[event.key] && go(step[event.key]))
   const act = (textContent, onclick, properties) => element("button", { className: "act", textContent, onclick, ...properties })
   const open = () => {
     const { title, pictures, facts, key } = model.opened
@@ -111,10 +116,9 @@ export function render({ model, el }) {
       dialog.close()
       return
     }
-    const turn = (label, by) => {
-      const to = beside(by)
-      return key && act(by < 0 ? "‹" : "›", () => model.send_msg({ open: to.key }), { title: label, ariaLabel: label, disabled: !to })
-    }
+    if (!dialog.open) at = key
+    const turn = (label, by) =>
+      key && act(by < 0 ? "‹" : "›", () => go(by), { title: label, ariaLabel: label, disabled: !beside(by) })
     const focused = dialog.getRootNode().activeElement?.title
     dialog.replaceChildren(element("div", { className: "sheet" },
       element("header", {}, element("h2", { textContent: title }), element("div", { className: "acts" },
