@@ -67,8 +67,10 @@ def overview(projects: Sequence[Held], view: View) -> Part:
         first = [SELECTION, *parts, ALL] if view.selected.size or not parts else [*parts, ALL]
         second = [REST, *first]
         for widget, offered in ((one, first), (other, second)):
-            if list(widget.options) != offered:
-                widget.param.update(options=offered, value=widget.value if widget.value in offered else offered[0])
+            before = list(widget.options)
+            if before != offered:
+                kept = widget.value in offered and (SELECTION in before or SELECTION not in offered)
+                widget.param.update(options=offered, value=widget.value if kept else offered[0])
 
     def tell(said: str) -> None:
         sheet.object, sheet.visible, table.visible = said, True, False

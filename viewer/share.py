@@ -2,18 +2,27 @@
 
 import base64
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from relfunc.errors import RelfuncError
 
-from .components import Keep, Part
+from .components import Keep, Part, current_document
 from .export import indices, netcdf, table
 from .keep import ViewError, dump, finding, findings, forget, link, linked, load, save
+from .latest import latest
 from .project import Held, Project
 from .state import KEPT, View, restore
+
+
+class File(NamedTuple):
+    """A file to download: its name, its type, and what makes its content, beside the page."""
+
+    name: str
+    kind: str
+    make: Callable[[], bytes]
 
 
 def share(projects: Sequence[Held], view: View) -> Part:
@@ -46,9 +55,22 @@ def share(projects: Sequence[Held], view: View) -> Part:
         assert held is not None
         return held, view.selected if view.selected.size else np.arange(held.rows.size)
 
-    def download(name: str, kind: str, content: bytes) -> str:
-        part.file = {"name": name, "kind": kind, "data": base64.b64encode(content).decode()}
-        return f"{name} is being downloaded"
+    def download(name: str, kind: str, make: Callable[[], bytes]) -> str:
+        ask(File(name, kind, make))
+        return f"{name} is being made" if document is not None else part.status
+
+    def work(file: File) -> str | RelfuncError | OSError | RuntimeError:
+        try:
+            return base64.b64encode(file.make()).decode()
+        except (RelfuncError, OSError, RuntimeError) as error:
+            return error
+
+    def hand(file: File, made: str | Exception) -> None:
+        if isinstance(made, Exception):
+            part.status = str(made)
+            return
+        part.file = {"name": file.name, "kind": file.kind, "data": made}
+        part.status = f"{file.name} is being downloaded"
 
     def act(message: dict[str, Any]) -> str:
         project, stem = current(), f"{current().name}-{view.category}"
@@ -63,14 +85,17 @@ def share(projects: Sequence[Held], view: View) -> Part:
                 forget(project, str(identifier))
                 return "Removed"
             case {"csv": _}:
-                return download(f"{stem}.csv", "text/csv", table(project, *chosen()).encode())
+                held = chosen()
+                return download(f"{stem}.csv", "text/csv", lambda: table(project, *held).encode())
             case {"npy": _}:
-                return download(f"{stem}.npy", "application/octet-stream", indices(*chosen()))
+                held = chosen()
+                return download(f"{stem}.npy", "application/octet-stream", lambda: indices(*held))
             case {"json": _}:
-                return download(f"{stem}.json", "application/json", json.dumps(dumped(), indent=1).encode())
+                text = json.dumps(dumped(), indent=1)
+                return download(f"{stem}.json", "application/json", text.encode)
             case {"nc": _}:
-                names = {key: getattr(view, key) for key in ("category", "embedding", "clustering")}
-                return download(f"{stem}.nc", "application/x-netcdf", netcdf(project, *chosen(), **names))
+                held, names = chosen(), {key: getattr(view, key) for key in ("category", "embedding", "clustering")}
+                return download(f"{stem}.nc", "application/x-netcdf", lambda: netcdf(project, *held, **names))
             case {"load": text}:
                 return shown(str(text))
             case {"link": _}:
@@ -99,6 +124,8 @@ def share(projects: Sequence[Held], view: View) -> Part:
             for key, held in kept.items()
         ]
 
+    document = current_document()
+    ask = latest(work, hand, document)
     part.on_msg(lambda event: said(event.data))
 
     def remark(*_: Any) -> None:

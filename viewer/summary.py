@@ -15,8 +15,9 @@ from .shared import recent
 
 PROTOTYPES: Final = 3
 """How many samples nearest to the centre stand for a cluster."""
-SHARE: Final = 1 << 22
-"""How many bytes are read for the mean of a cluster at most."""
+READ: Final = 1 << 26
+"""How many bytes are read for the means of all clusters, if each gets at least :data:`LEAST`."""
+LEAST: Final = 1 << 20
 NAMED: Final = 3
 """How many labels of a part are named."""
 
@@ -110,12 +111,16 @@ def cluster_drawings(project: Project, points: Points, cluster: int, cmap: str) 
     """Draw the mean input and attribution of a cluster, and its prototypes, as (what, data URI)."""
     assert points.cluster is not None
     inside = np.flatnonzero(points.cluster == cluster)
-    shown, relevance, _ = average(project, points.rows[inside], bytes_read=SHARE)
+    share = max(READ // np.unique(points.cluster).size, LEAST)
+    shown, relevance, count = average(project, points.rows[inside], bytes_read=share)
+    whose = _of(count, inside.size)
     typical = thumbnails(
         project, points.rows[prototypes(points, cluster)], kinds=["attribution"], cmap=cmap, largest=96
     )
     return {
-        "mean": [(f"mean {kind}", source) for kind, source in drawn_mean(project, shown, relevance, cmap, 96).items()],
+        "mean": [
+            (f"mean {kind}{whose}", source) for kind, source in drawn_mean(project, shown, relevance, cmap, 96).items()
+        ],
         "typical": [(f"prototype {k + 1}", next(iter(each.values()))) for k, each in enumerate(typical)],
     }
 
@@ -145,16 +150,23 @@ def comparison(
     """
     means = [average(project, points.rows[part]) for part in (one, other)]
     how = style(project, cmap, largest=192)
-    (_, first, _), (_, second, _) = means
+    (_, first, one_count), (_, second, other_count) = means
     if how.form == "token" or first is None or second is None or first.shape != second.shape:
         return [], [], ""
     most = float(max(np.abs(np.nan_to_num(summed(each, how.form))).max(initial=0) for each in (first, second)))
     same = replace(how, bound=most or None)
     drawn = [
-        [(kind, source) for kind in ("input", "attribution") if (source := draw(kind, relevance, shown, same))]
-        for (shown, _, _), relevance in zip(means, (first, second), strict=True)
+        [(kind + whose, source) for kind in ("input", "attribution") if (source := draw(kind, relevance, shown, same))]
+        for (shown, _, _), relevance, whose in zip(
+            means, (first, second), (_of(one_count, one.size), _of(other_count, other.size)), strict=True
+        )
     ]
     return drawn[0], drawn[1], draw("attribution", first - second, None, how)
+
+
+def _of(count: int, size: int) -> str:
+    """Say of how many samples a mean was taken, if not of all."""
+    return f" of {count:,}" if count < size else ""
 
 
 def _commonest(codes: NDArray[np.int64], names: NDArray[np.str_], none: str) -> tuple[tuple[str, float], ...]:

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 EXECUTABLE = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -30,6 +30,24 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=EXECUTABLE, args=FLAGS)
         yield started
         started.close()
+
+
+@contextmanager
+def visit(chromium: Browser, address: str) -> Iterator[Page]:
+    """Open a page and wait for its first picture; afterwards it must have met no error, and asked no other server."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    expect.set_options(timeout=15_000)
+    troubles: list[str] = []
+    own = ("data:", "blob:", address.removesuffix("/viewer"))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("request", lambda request: request.url.startswith(own) or troubles.append(request.url))
+    page.goto(address)
+    page.locator(".sample img").first.wait_for()
+    yield page
+    context.close()
+    assert troubles == []
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .chromium import EXECUTABLE, MISSING, browser, free_port, serving
+from .chromium import EXECUTABLE, MISSING, browser, free_port, serving, visit
 from .pointer import drag, place
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(EXECUTABLE is None, reason=MISSING)]
@@ -29,17 +29,8 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser, address: str) -> Iterator[Page]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
-    opened = context.new_page()
-    opened.set_default_timeout(20_000)
-    troubles: list[str] = []
-    opened.on("pageerror", lambda error: troubles.append(str(error)))
-    opened.on("request", lambda request: _foreign(request.url, address) and troubles.append(request.url))
-    opened.goto(address)
-    opened.locator(".sample img").first.wait_for()
-    yield opened
-    context.close()
-    assert troubles == []
+    with visit(chromium, address) as opened:
+        yield opened
 
 
 def test_a_class_is_opened_from_the_list_and_from_the_ranking(page: Page):
@@ -175,10 +166,6 @@ def test_a_project_without_analysis_says_so_and_shows_its_samples(page: Page):
     expect(page.locator(".sample")).to_have_count(48)
     page.get_by_role("button", name="shapes").click()
     expect(page.get_by_text("No analysis yet")).to_be_hidden()
-
-
-def _foreign(url: str, address: str) -> bool:
-    return not url.startswith(("data:", "blob:", address.removesuffix("/viewer")))
 
 
 def _shows(page: Page, count: str):

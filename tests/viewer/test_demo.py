@@ -3,6 +3,8 @@
 import base64
 import csv
 import io
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from relfunc.storage import open_analysis, open_attributions
 
 from .chromium import EXECUTABLE, MISSING, browser, free_port, serving
 from .pointer import drag, place
+from .screenshots import FOLDER, take
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(EXECUTABLE is None, reason=MISSING)]
 PLANTED = str(Setting().planted)
@@ -80,6 +83,24 @@ def test_the_watermark_is_found_by_looking(demo):
         again.locator("li .open", has_text="Watermark").click()
         expect(again.locator(".count")).to_have_text(f"{size} of {n} selected")
         expect(again.locator(".id").first).to_have_text(seen[0])
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_readme_are_not_stale(demo, tmp_path):
+    """Taken anew, they look the same from afar; see screenshots.py for how to renew them."""
+    shutil.copytree(demo, tmp_path / "relfunc-demo", ignore=shutil.ignore_patterns("findings", "store"))
+    take(tmp_path / "relfunc-demo", tmp_path / "pictures")
+    for new in sorted((tmp_path / "pictures").iterdir()):
+        kept = FOLDER / new.name
+        seen = [np.asarray(Image.open(path).convert("L").resize((96, 60)), float) for path in (new, kept)]
+        assert np.abs(seen[0] - seen[1]).mean() < 4, f"{new.name}: python -m tests.viewer.screenshots relfunc-demo"
+        assert kept.stat().st_size < 300_000
+
+
+def test_the_pictures_of_the_readme_exist():
+    named = re.findall(r"\(viewer/assets/screenshots/(\w+\.png)\)", (FOLDER.parents[2] / "README.md").read_text())
+    assert named
+    assert set(named) <= {path.name for path in FOLDER.iterdir()}
 
 
 def _island(demo: Path) -> tuple[list[tuple[float, float]], int]:
