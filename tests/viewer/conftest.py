@@ -1,10 +1,13 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from viewer.opening import opened
 from viewer.project import Project
 
+from .chromium import browser, visit
 from .synthetic import write_project
 
 
@@ -25,6 +28,19 @@ def project(folder: Path) -> Project:
     held = opened(folder)
     assert isinstance(held, Project)
     return held
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture
+def page(chromium: Browser, address: str) -> Iterator[Page]:
+    """A page on what the module's own fixture ``address`` serves."""
+    with visit(chromium, address) as opened:
+        yield opened
 
 
 def close(held: Project) -> None:

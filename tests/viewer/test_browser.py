@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from .chromium import EXECUTABLE, MISSING, browser, free_port, serving, visit
+from .chromium import EXECUTABLE, MISSING, free_port, serving
 from .pointer import drag, place
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(EXECUTABLE is None, reason=MISSING)]
@@ -19,18 +19,6 @@ def address(folder, unanalysed) -> Iterator[str]:
     projects = ["--args", str(folder), str(unanalysed)]
     with serving("panel", "serve", "viewer", *options, *projects, path="/viewer", port=port) as served:
         yield served
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as started:
-        yield started
-
-
-@pytest.fixture
-def page(chromium: Browser, address: str) -> Iterator[Page]:
-    with visit(chromium, address) as opened:
-        yield opened
 
 
 def test_a_class_is_opened_from_the_list_and_from_the_ranking(page: Page):

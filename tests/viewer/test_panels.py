@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from viewer.heat import heat
 from viewer.keep import dump
 
-from .chromium import EXECUTABLE, MISSING, browser, free_port, serving, visit
+from .chromium import EXECUTABLE, MISSING, free_port, serving
 from .forms import write_features, write_texts
 from .synthetic import write_project
 from .test_keep import STATE, fuzzed
@@ -60,18 +60,6 @@ def address(own: Path) -> Iterator[str]:
     command = ["relfunc.cli", "view", *map(str, projects), "--no-browser", "--port", str(port)]
     with serving(*command, port=port) as served:
         yield served
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as started:
-        yield started
-
-
-@pytest.fixture
-def page(chromium: Browser, address: str) -> Iterator[Page]:
-    with visit(chromium, address) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (1366, 768), (1920, 1080)])
