@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relfunc.errors import RelfuncError
-from relfunc.schema import CLASS, NOISE, PREDICTION, SAMPLE
+from relfunc.schema import ATTRIBUTION, CLASS, INPUT, LABEL, NOISE, PREDICTION, SAMPLE
 
 from . import heat
 from .components import (
@@ -39,6 +39,19 @@ PAGE: Final = 48
 Trouble = (RelfuncError, OSError, RuntimeError)
 
 
+class Seen(NamedTuple):
+    """What of a view tells which samples are shown, and how; unlike the view, it stays."""
+
+    category: str
+    selected: NDArray[np.int64]
+    page: int
+    order: str
+    focus: int | None
+    kinds: list[str]
+    cmap: str
+    scale: str
+
+
 @dataclass(frozen=True, eq=False)
 class Wish:
     """A page of samples, or drawings of some of them, that the visitor is to see.
@@ -49,7 +62,7 @@ class Wish:
         Where they are.
     points : Points
         The samples of the category.
-    view : View
+    view : Seen
         How they are shown.
     rows : numpy.ndarray
         (k,) positions in ``attributions.nc`` of those to draw.
@@ -57,7 +70,7 @@ class Wish:
 
     project: Project
     points: Points
-    view: View
+    view: Seen
     rows: NDArray[np.int64]
 
 
@@ -70,7 +83,7 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
 
     def wish(rows: NDArray[np.int64]) -> Wish | None:
         held, project = view.points, projects[view.project]
-        return None if held is None or isinstance(project, Failure) else Wish(project, held, view, rows)
+        return None if held is None or isinstance(project, Failure) else Wish(project, held, seen(view), rows)
 
     def draw(*_: Any) -> None:
         wanted = wish(np.empty(0, np.int64))
@@ -102,7 +115,7 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
 
     def paint(wanted: Wish) -> dict[str, Any]:
         try:
-            return {"look": look(wanted.project, view), "drawn": pictures(wanted)}
+            return {"look": look(wanted.project, wanted.view), "drawn": pictures(wanted)}
         except Trouble as error:
             return {"trouble": str(error)}
 
@@ -227,7 +240,12 @@ def page_of(wanted: Wish) -> dict[str, Any]:
     }
 
 
-def look(project: Project, view: View) -> str:
+def seen(view: View | Seen) -> Seen:
+    """Return what a view shows now."""
+    return Seen(*(getattr(view, name) for name in Seen._fields))
+
+
+def look(project: Project, view: View | Seen) -> str:
     """Name how drawings look: two of the same sample and name are the same."""
     scale = view.category if view.scale == "shared" else ""
     return " ".join([str(project.path), project.name, view.cmap, scale, *view.kinds])
@@ -246,7 +264,7 @@ def pictures(wanted: Wish) -> dict[str, list[tuple[str, str]]]:
     return {str(row): list(each.items()) for row, each in zip(rows.tolist(), made, strict=True)}
 
 
-def scale_of(project: Project, held: Points, view: View) -> float | None:
+def scale_of(project: Project, held: Points, view: View | Seen) -> float | None:
     """Return the relevance that the strongest colour stands for, None for each sample's own."""
     return recent((held, "bound"), lambda: bound(project, held.rows)) if view.scale == "shared" else None
 
@@ -271,7 +289,7 @@ def enlarged(project: Project, held: Points, position: int, view: View) -> dict[
             facts.append([name, "noise" if cluster[position] == NOISE else f"cluster {cluster[position]}"])
     if held.xy is not None:
         facts.append([view.embedding, f"{held.xy[position, 0]:.4g}, {held.xy[position, 1]:.4g}"])
-    told = {PREDICTION, *(name for name in ("label", "input", "attribution"))}
+    told = {PREDICTION, LABEL, INPUT, ATTRIBUTION}
     for name, variable in project.attributions.data_vars.items():
         if name not in told and variable.dims == (SAMPLE,):
             facts.append([str(name).capitalize(), _said(variable.isel({SAMPLE: row}).values[0])])
@@ -279,12 +297,12 @@ def enlarged(project: Project, held: Points, position: int, view: View) -> dict[
 
 
 def described(
-    project: Project, held: Points, positions: NDArray[np.int64], view: View, *, draws: bool = True
+    project: Project, held: Points, positions: NDArray[np.int64], view: View | Seen, *, draws: bool = True
 ) -> list[dict[str, Any]]:
     """Describe some samples: what is known of them, and unless it draws none, their drawings."""
     rows = held.rows[positions]
     known = outcome(project, rows)
-    drawings = pictures(Wish(project, held, view, rows)) if draws else {}
+    drawings = pictures(Wish(project, held, seen(view), rows)) if draws else {}
     items = []
     for k, position in enumerate(positions.tolist()):
         cluster = None if held.cluster is None else int(held.cluster[position])
