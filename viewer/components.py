@@ -1,5 +1,6 @@
 """The page's own components, each a few lines of script in ``assets``, and Panel's widgets in the page's style."""
 
+import html
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,14 +90,19 @@ def current_document() -> Document | None:
     return pn.state.curdoc if pn.state.curdoc is not None and pn.state.curdoc.session_context else None
 
 
-def text(html: str = "", **options: Any) -> pn.pane.HTML:
+def text(markup: str = "", **options: Any) -> pn.pane.HTML:
     """Set markup in the page's type."""
-    return pn.pane.HTML(html, stylesheets=[TEXT], margin=0, **options)
+    return pn.pane.HTML(markup, stylesheets=[TEXT], margin=0, **options)
 
 
 def title(name: str) -> pn.pane.HTML:
     """Make a section's title."""
     return text(f"<h2>{name}</h2>", css_classes=["side-title"], sizing_mode="stretch_width")
+
+
+def cover(title: str, said: str) -> str:
+    """Return the markup of a notice in place of what cannot be shown."""
+    return f"<div class='notice'><h2>{html.escape(title)}</h2><p>{html.escape(said)}</p></div>"
 
 
 def choice(label: str, **options: Any) -> pn.widgets.Select:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .components import Part, Preview, beside, button, card, choice, one_of, text
-from .pane import cover, pane
+from .components import Part, Preview, beside, button, card, choice, cover, one_of, text
+from .pane import pane
 from .project import Held, Project, axes, embedding_names
 from .selection import invert
 from .state import View, select, show, undo

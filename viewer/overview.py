@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from relfunc.errors import RelfuncError
 from relfunc.schema import NOISE
 
-from .components import Part, Table, card, compact, current_document, text
+from .components import Part, Table, card, compact, cover, current_document, text
 from .latest import latest
 from .palette import colour
 from .project import Held, Points, Project
@@ -79,12 +79,12 @@ def overview(projects: Sequence[Held], view: View) -> Part:
         held, project = view.points, projects[view.project]
         versus.visible = view.panel == "compare"
         if held is None or not isinstance(project, Project) or view.panel == "samples":
-            tell(_notice("Nothing to show", "Open a project that can be read."))
+            tell(cover("Nothing to show", "Open a project that can be read."))
             return
         if view.panel == "compare":
             offer()
         if shown != [held, view.panel]:
-            tell(_notice("Reading", "Attributions of the class are being read and averaged."))
+            tell(cover("Reading", "Attributions of the class are being read and averaged."))
         shown[:] = [held, view.panel]
         ask(Wish(project, held, view, view.panel, view.selected, (one.value, other.value)))
 
@@ -92,7 +92,7 @@ def overview(projects: Sequence[Held], view: View) -> Part:
         try:
             return rows(wanted) if wanted.panel == "clusters" else compared(wanted)
         except (RelfuncError, OSError, RuntimeError) as error:
-            return _notice("This cannot be read", str(error))
+            return cover("This cannot be read", str(error))
 
     def put(wanted: Wish, made: list[dict[str, Any]] | str) -> None:
         if [wanted.points, wanted.panel] != [view.points, view.panel]:
@@ -127,7 +127,7 @@ def rows(wanted: Wish) -> list[dict[str, Any]] | str:
     project, held, view = wanted.project, wanted.points, wanted.view
     known = summaries(project, held, view.category, view.clustering)
     if not known:
-        return _notice("No clusters", "This class has no clustering: choose another one, or run the analysis again.")
+        return cover("No clusters", "This class has no clustering: choose another one, or run the analysis again.")
     return [
         {
             "key": str(k),
@@ -153,7 +153,7 @@ def compared(wanted: Wish) -> str:
     parts = first, invert(first, held.rows.size) if rest else _part(held, wanted.selected, wanted.parts[1])
     for name, part in zip(wanted.parts, parts, strict=True):
         if not part.size:
-            return _notice(f"{name} is empty", "Select samples in the map, or choose another part above.")
+            return cover(f"{name} is empty", "Select samples in the map, or choose another part above.")
     known = judged(project, held)
     drawn = comparison(project, held, parts[0], parts[1], wanted.view.cmap)
     difference = (
@@ -209,7 +209,3 @@ def _purity(found: Summary) -> list[Any]:
 
 def _number(value: float, said: str = "") -> list[Any]:
     return [said or f"{value:.3g}", value] if np.isfinite(value) else ["–", None]
-
-
-def _notice(title: str, said: str) -> str:
-    return f"<div class='notice'><h2>{html.escape(title)}</h2><p>{html.escape(said)}</p></div>"

@@ -1,6 +1,5 @@
 """One embedding as a map: drawn, moved, selected in, and pointed at."""
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from relfunc.errors import RelfuncError
 
 from .canvas import Window
-from .components import Part, Preview, current_document, drawing, text
+from .components import Part, Preview, cover, current_document, drawing, text
 from .gallery import described
 from .latest import latest
 from .plot import (
@@ -218,8 +217,3 @@ def pane(
         view.param.watch(zoomed, "window")
     draw()
     return Pane(drawing(map_.figure), notice, in_view)
-
-
-def cover(title: str, said: str) -> str:
-    """Return the markup of a notice that covers a map."""
-    return f"<div class='notice'><h2>{html.escape(title)}</h2><p>{html.escape(said)}</p></div>"
