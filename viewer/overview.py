@@ -17,7 +17,7 @@ from .palette import colour
 from .project import Held, Points, Project
 from .selection import invert
 from .state import View, select
-from .summary import Summary, cluster_drawings, comparison, judged, summaries, summary
+from .summary import Summary, comparison, drawings, judged, summaries, summary
 
 COLUMNS = [
     {"key": "name", "name": "Cluster"},
@@ -128,6 +128,7 @@ def rows(wanted: Wish) -> list[dict[str, Any]] | str:
     known = summaries(project, held, view.category, view.clustering)
     if not known:
         return cover("No clusters", "This class has no clustering: choose another one, or run the analysis again.")
+    drawn = drawings(project, held, view.cmap)
     return [
         {
             "key": str(k),
@@ -139,7 +140,7 @@ def rows(wanted: Wish) -> list[dict[str, Any]] | str:
                 "purity": _purity(found),
                 "separability": _number(found.separability),
             },
-            "pictures": cluster_drawings(project, held, k, view.cmap),
+            "pictures": drawn[k],
         }
         for k, found in known.items()
     ]

@@ -18,6 +18,8 @@ PROTOTYPES: Final = 3
 READ: Final = 1 << 26
 """How many bytes are read for the means of all clusters, if each gets at least :data:`LEAST`."""
 LEAST: Final = 1 << 20
+SMALL: Final = 96
+"""Longest side of a picture in the table of clusters, in pixels."""
 NAMED: Final = 3
 """How many labels of a part are named."""
 
@@ -80,49 +82,55 @@ def summary(project: Project, known: Verdict, inside: NDArray, *, separability: 
     return Summary(label.size, accuracy, probability, purity, labels, predictions, separability)
 
 
-def summaries(project: Project, points: Points, category: str, clustering: str) -> dict[int, Summary]:
-    """Summarise every cluster of a category, in the order of their numbers."""
+def clusters_of(points: Points) -> dict[int, NDArray[np.int64]]:
+    """Return the positions of every cluster, in the order of their numbers."""
     if points.cluster is None or not points.rows.size:
         return {}
-    apart, known = cluster_scores(project, category, clustering), judged(project, points)
     order = np.argsort(points.cluster, kind="stable")
     values, first = np.unique(points.cluster[order], return_index=True)
-    parts = np.split(order, first[1:])
-    return {
-        int(k): summary(project, known, part, separability=apart.get(int(k), np.nan))
-        for k, part in zip(values, parts, strict=True)
-    }
+    return dict(zip(values.tolist(), np.split(order, first[1:]), strict=True))
 
 
-def prototypes(points: Points, cluster: int) -> NDArray[np.int64]:
-    """Return the positions nearest to a cluster's centre in the embedding, or its first ones without an embedding.
+def summaries(project: Project, points: Points, category: str, clustering: str) -> dict[int, Summary]:
+    """Summarise every cluster of a category, in the order of their numbers."""
+    parts = clusters_of(points)
+    if not parts:
+        return {}
+    apart, known = cluster_scores(project, category, clustering), judged(project, points)
+    return {k: summary(project, known, part, separability=apart.get(k, np.nan)) for k, part in parts.items()}
 
-    Noise has no centre, and no prototypes.
+
+def prototypes(points: Points) -> dict[int, NDArray[np.int64]]:
+    """Return of every cluster the positions nearest to its centre in the embedding.
+
+    Without an embedding, they are its first ones. Noise has no centre, and no prototypes.
     """
-    if points.cluster is None or cluster == NOISE:
-        return np.empty(0, np.int64)
-    inside = np.flatnonzero(points.cluster == cluster)
-    if points.xy is None:
-        return inside[:PROTOTYPES]
-    return inside[np.argsort(from_centre(points)[inside], kind="stable")[:PROTOTYPES]]
-
-
-def cluster_drawings(project: Project, points: Points, cluster: int, cmap: str) -> dict[str, list[tuple[str, str]]]:
-    """Draw the mean input and attribution of a cluster, and its prototypes, as (what, data URI)."""
-    assert points.cluster is not None
-    inside = np.flatnonzero(points.cluster == cluster)
-    share = max(READ // np.unique(points.cluster).size, LEAST)
-    shown, relevance, count = average(project, points.rows[inside], bytes_read=share)
-    whose = _of(count, inside.size)
-    typical = thumbnails(
-        project, points.rows[prototypes(points, cluster)], kinds=["attribution"], cmap=cmap, largest=96
-    )
+    away = None if points.xy is None else from_centre(points)
     return {
-        "mean": [
-            (f"mean {kind}{whose}", source) for kind, source in drawn_mean(project, shown, relevance, cmap, 96).items()
-        ],
-        "typical": [(f"prototype {k + 1}", next(iter(each.values()))) for k, each in enumerate(typical)],
+        k: part[:0]
+        if k == NOISE
+        else part[:PROTOTYPES]
+        if away is None
+        else part[np.argsort(away[part], kind="stable")[:PROTOTYPES]]
+        for k, part in clusters_of(points).items()
     }
+
+
+def drawings(project: Project, points: Points, cmap: str) -> dict[int, dict[str, list[tuple[str, str]]]]:
+    """Draw the mean input and attribution of every cluster, and its prototypes, as (what, data URI)."""
+    parts, nearest = clusters_of(points), prototypes(points)
+    found = {}
+    for k, part in parts.items():
+        rows = points.rows[part]
+        shown, relevance, count = average(project, rows, bytes_read=max(READ // len(parts), LEAST))
+        means = drawn_mean(project, shown, relevance, cmap, SMALL)
+        rows = points.rows[nearest[k]]
+        typical = thumbnails(project, rows, kinds=["attribution"], cmap=cmap, largest=SMALL)
+        found[k] = {
+            "mean": [(f"mean {kind}{_of(count, part.size)}", source) for kind, source in means.items()],
+            "typical": [(f"prototype {i + 1}", next(iter(each.values()))) for i, each in enumerate(typical)],
+        }
+    return found
 
 
 def comparison(
