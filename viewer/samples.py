@@ -26,7 +26,7 @@ READ: Final = 1 << 24
 """How many bytes are read for a mean at most."""
 TOGETHER: Final = 8
 """How many neighbours are taken at a time where not all samples are."""
-LARGEST: Final = 224
+LARGEST: Final = 176
 """Longest side of a thumbnail in pixels; larger pictures are reduced before they are sent."""
 NARROW, WIDE = 320, 640
 """Widths of a text in pixels, as a thumbnail and enlarged."""
@@ -238,10 +238,12 @@ def drawable(values: NDArray) -> NDArray:
 
 
 def data_uri(image: Image.Image, largest: int) -> str:
-    """Return a picture as a PNG data URI, reduced if it is larger than ``largest``."""
+    """Return a picture as a data URI: exactly, as PNG, or reduced to ``largest`` if it is larger, as WebP."""
+    held, kind = io.BytesIO(), "png"
     if max(image.size) > largest:
-        image = image.copy()
+        image, kind = image.copy(), "webp"
         image.thumbnail((largest, largest))
-    held = io.BytesIO()
-    image.save(held, format="PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode()
+        image.save(held, format="WebP", quality=90, method=0)
+    else:
+        image.save(held, format="PNG", compress_level=1)
+    return f"data:image/{kind};base64," + base64.b64encode(held.getvalue()).decode()

@@ -45,7 +45,10 @@ def test_without_inputs_there_are_only_attributions(tmp_path):
 
 
 def test_large_pictures_are_reduced(project):
-    assert _decoded(thumbnails(project, np.array([0]), largest=16)[0]["input"]).shape == (16, 16)
+    drawn = thumbnails(project, np.array([0]), largest=16)[0]["input"]
+    assert drawn.startswith("data:image/webp;base64,")
+    with Image.open(io.BytesIO(base64.b64decode(drawn.split(",")[1]))) as picture:
+        assert picture.size == (16, 16)
 
 
 def test_a_shared_scale_is_that_of_the_strongest_sample(project):

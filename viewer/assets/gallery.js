@@ -1,6 +1,6 @@
 // Samples as columns of drawings. Items: {key, row, id, says, wrong, colour, title}. Says {want: rows} of those that come
 // into view, and {open: key}, {near: key} or {close}. Drawings are kept by look and row, so that none is sent twice.
-const MOST = 3000
+const MOST = 48e6 // letters of drawings that are kept
 
 function element(tag, properties, ...children) {
   const made = Object.assign(document.createElement(tag), properties)
@@ -40,9 +40,12 @@ export function render({ model, el }) {
     asked = requestAnimationFrame(want)
   }
   const watcher = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) near[isIntersecting ? "add" : "delete"](target)
+    for (const { isIntersecting, target } of entries) {
+      near[isIntersecting ? "add" : "delete"](target)
+      target.classList.toggle("near", isIntersecting)
+    }
     soon()
-  }, { rootMargin: "160px" })
+  }, { rootMargin: "160px", scrollMargin: "160px" })
 
   const sample = (item, place) => {
     const dot = item.colour && element("span", { className: "dot" })
@@ -78,9 +81,20 @@ export function render({ model, el }) {
     grid.replaceChildren(...model.items.map(sample))
     grid.getRootNode().host?.scrollTo(0, 0)
   }
+  const weight = (drawn) => drawn.reduce((sum, [, src]) => sum + src.length, 0)
+  let weighs = 0
+  const forget = (key) => {
+    weighs -= weight(kept.get(key) ?? [])
+    kept.delete(key)
+  }
   const arrived = () => {
-    for (const [row, drawn] of Object.entries(model.pictures.drawn ?? {})) kept.set(`${model.pictures.look} ${row}`, drawn)
-    while (kept.size > MOST) kept.delete(kept.keys().next().value)
+    for (const [row, drawn] of Object.entries(model.pictures.drawn ?? {})) {
+      const key = `${model.pictures.look} ${row}`
+      forget(key)
+      kept.set(key, drawn)
+      weighs += weight(drawn)
+    }
+    while (weighs > MOST) forget(kept.keys().next().value)
     grid.querySelectorAll(".sample").forEach(hang)
   }
   const step = { ArrowRight: 1, ArrowLeft: -1 }
