@@ -11,6 +11,7 @@ import panel as pn
 
 from relfunc.errors import RelfuncError
 
+from .probe import damage
 from .project import UNREADABLE, YAML, Failure, Held, Project, open_project
 
 Source = Path | tuple[Path, ...]
@@ -67,10 +68,14 @@ def opened(source: str | Source) -> Held:
 
 
 def _held(source: Source) -> Project | Failure:
+    where = source if isinstance(source, Path) else source[0].parent
+    reason = damage([file for file, *_ in _stamp(source) if file.suffix in (".nc", ".h5")])
+    if reason is not None:
+        return Failure(where, reason)
     try:
         return open_project(source)
     except (RelfuncError, *UNREADABLE) as error:
-        return Failure(source if isinstance(source, Path) else source[0].parent, str(error))
+        return Failure(where, str(error))
 
 
 def _stamp(source: Source) -> tuple[tuple[Path, int, int], ...]:

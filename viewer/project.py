@@ -1,6 +1,6 @@
 """Projects: a folder of attributions and their analysis, opened lazily, read row by row."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,7 +30,7 @@ from relfunc.schema import (
     clusterings,
     embeddings,
 )
-from relfunc.storage import unread_analysis, unread_attributions
+from relfunc.storage import attributions_files, unread_analysis, unread_attributions
 
 from .rows import taken
 from .shared import of
@@ -74,6 +74,8 @@ class Project:
         As :mod:`relfunc.schema` describes; opened, not read. None if there is none yet.
     pictures : callable, optional
         Reads the attributions and inputs of some rows, where they are not variables of ``attributions``.
+    files : tuple of (pathlib.Path, int)
+        What it is read from, and how many bytes each file had when it was opened.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Project:
     attributions: xr.Dataset
     analysis: xr.DataTree | None = None
     pictures: Callable[[NDArray[np.integer]], Pictures] | None = None
+    files: tuple[tuple[Path, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,13 @@ def open_project(path: str | Path | Sequence[Path]) -> Project:
     except BaseException:
         attributions.close()
         raise
-    return Project(folder.resolve().name, folder, attributions, tree)
+    files = measured_files([*attributions_files(path), folder / "attributions.nc", analysis])
+    return Project(folder.resolve().name, folder, attributions, tree, files=files)
+
+
+def measured_files(paths: Iterable[Path]) -> tuple[tuple[Path, int], ...]:
+    """Return the files among some paths, each with its size in bytes."""
+    return tuple((path, path.stat().st_size) for path in paths if path.is_file())
 
 
 def categories(project: Project) -> tuple[str, ...]:
@@ -438,6 +447,7 @@ def verdict(project: Project, rows: NDArray[np.integer]) -> Verdict:
         (k,) positions in ``attributions.nc``, in any order.
     """
     try:
+        _whole(project)
         parts = [_verdict(project, rows[k : k + PART]) for k in range(0, max(rows.size, 1), PART)]
     except UNREADABLE as error:
         raise _gone(project, error) from error
@@ -458,6 +468,7 @@ def labels(project: Project, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         If the file cannot be read any more.
     """
     try:
+        _whole(project)
         return _single(_rows(project.attributions[LABEL], rows), project.attributions.sizes[CLASS])
     except UNREADABLE as error:
         raise _gone(project, error) from error
@@ -473,6 +484,7 @@ def pixels(project: Project, rows: NDArray[np.integer]) -> Pictures:
     """
     data = project.attributions
     try:
+        _whole(project)
         if project.pictures is not None:
             return project.pictures(rows)
         attribution = _rows(_channels_first(data[ATTRIBUTION]), rows)
@@ -559,6 +571,13 @@ def _of_class(project: Project, category: str) -> NDArray[np.int64]:
 def _rows(variable: xr.DataArray, rows: NDArray[np.integer]) -> NDArray:
     each = variable.dtype.itemsize * int(np.prod(variable.shape[1:]))
     return taken(lambda first, last: variable[first:last].values, rows, each)
+
+
+def _whole(project: Project) -> None:
+    """Raise an error if a file is shorter than it was: HDF5 would read zeros where it ended too soon."""
+    for path, size in project.files:
+        if path.is_file() and path.stat().st_size < size:
+            raise OSError(f"{path.name} is shorter than it was when it was opened")
 
 
 def _gone(project: Project, error: Exception) -> ProjectError:

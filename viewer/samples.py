@@ -130,7 +130,8 @@ def average(
         if each is None or not alike:
             means.append(None)
             continue
-        middle = np.mean(each, axis=0, dtype=float)
+        with np.errstate(invalid="ignore"):  # of infinities of both signs there is no mean
+            middle = np.mean(each, axis=0, dtype=float)
         means.append(middle.astype(np.uint8) if each[0].dtype == np.uint8 else middle)
     return means[0], means[1], some.size
 

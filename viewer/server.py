@@ -28,7 +28,7 @@ def serve(
     port: int | None = None,
     show: bool = True,
     address: str = HOST,
-    **options: Any,
+    **more: Any,
 ) -> None:
     """Serve the viewer until it is interrupted, and print its address.
 
@@ -42,7 +42,7 @@ def serve(
         Whether to open a browser.
     address : str
         The interface to listen on; by default only this machine can connect. Pages of other origins are refused.
-    **options
+    **more
         Further options of :func:`panel.serve`, such as ``basic_auth``.
 
     Raises
@@ -61,9 +61,13 @@ def serve(
     url = f"http://{address}:{port}"
     sys.stdout.write(f"The viewer runs at {url} (stop it with Ctrl+C)\n")
     sys.stdout.flush()
+    pn.serve(lambda: app(listed), port=port, show=show, **{**options(address, port), **more})
+
+
+def options(address: str, port: int) -> dict[str, Any]:
+    """Return what keeps strangers out: only ``address`` is listened on, and pages of other origins are refused."""
     origins = [f"{address}:{port}", f"localhost:{port}"]
-    options = {"title": "relfunc", "websocket_origin": origins, "verbose": False, **options}
-    pn.serve(lambda: app(listed), port=port, address=address, show=show, **options)
+    return {"title": "relfunc", "address": address, "websocket_origin": origins, "verbose": False}
 
 
 def free_port(address: str = HOST, first: int = PORT) -> int:

@@ -31,7 +31,7 @@ from relfunc.schema import (
 from .hdf5 import Rows, places, rows
 from .images import DOWN, UP, fitted, label_of, listed, read
 from .lazy import by_rows, stored
-from .project import Pictures, Project, ProjectError
+from .project import Pictures, Project, ProjectError, measured_files
 from .shared import recent
 
 RANGES: Final = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
@@ -140,7 +140,8 @@ def _opened(path: Path, project: Mapping[str, Any], h5py: Any) -> Project:
     data = data.assign_coords(xr.Coordinates({SAMPLE: names}, indexes={}))
     nodes = _nodes(folder, project.get("analyses") or [], h5py, by_word)
     tree = xr.DataTree.from_dict({f"/{name}": node for name, node in nodes.items()}) if nodes else None
-    return Project(str(project["name"]), folder, data, tree, partial(_pictures, sources, inputs))
+    named = [folder / str(project["dataset"]["path"]), *(folder / name for name in given)]
+    return Project(str(project["name"]), folder, data, tree, partial(_pictures, sources, inputs), measured_files(named))
 
 
 def _source(file: Any) -> Source:
