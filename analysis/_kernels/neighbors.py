@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 BLOCK_BYTES = 1 << 27
 SPARE = 4
+COLUMN_BLOCKS = 4  # in one block, so that the points moved to their mean take less than the distances
 MATMUL_METRICS = ("euclidean", "sqeuclidean", "cosine", "correlation")
 
 
@@ -105,22 +106,17 @@ def _by_matmul(x: NDArray, rows: NDArray, k: int) -> tuple[NDArray, NDArray]:
     rounding = (4 + np.sqrt(d)) * np.finfo(dtype).eps
     for part in _parts(len(rows), dtype.itemsize * n, "neighbours"):
         own = rows[part]
-        queries = np.sqrt(dtype.type(2)) * (x[own] - mean)
+        queries = x[own] - mean
         if len(own) == n and np.array_equal(own, np.arange(n)):
-            # NumPy knows that this product is symmetric, and computes half of it
+            # NumPy knows that the product of a matrix and its transpose is symmetric, and computes half of it
+            queries *= np.sqrt(2)
             product = queries @ queries.T
             block = torch.from_numpy(np.subtract(square, product, out=product))
         else:
             block = torch.empty(len(own), n, dtype=getattr(torch, dtype.name))
-            for columns in _parts(n, dtype.itemsize * d):
-                points = torch.from_numpy(np.sqrt(dtype.type(2)) * (x[columns] - mean))
-                torch.addmm(
-                    torch.from_numpy(square[columns]),
-                    torch.from_numpy(queries),
-                    points.T,
-                    alpha=-1,
-                    out=block[:, columns],
-                )
+            for columns in _parts(n, COLUMN_BLOCKS * dtype.itemsize * d):
+                points, squares = (torch.from_numpy(part) for part in (x[columns] - mean, square[columns]))
+                torch.addmm(squares, torch.from_numpy(queries), points.T, alpha=-2, out=block[:, columns])
         block[torch.arange(len(own)), torch.from_numpy(own)] = torch.inf
         farthest, candidates = block.topk(spare, largest=False)
         near, far = _ranked(x, own, np.sort(candidates.numpy(), axis=1))
