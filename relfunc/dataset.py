@@ -1,6 +1,7 @@
 """Attribution of a whole dataset: streamed into shards, gone on with after a stop, by one process or many."""
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import pickle
@@ -9,16 +10,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from tqdm import tqdm
 
+from .capture import Captured
 from .explanation import Explain, Explanation
 from .function import Relevance
 from .run import Options, Run
@@ -137,7 +138,7 @@ def attribute_dataset(
     identity = {
         **_named(explain),
         "data": source.fingerprint(),
-        **{key: repr(value) if callable(value) else value for key, value in asdict(options).items()},
+        **{key: repr(value) if callable(value) else value for key, value in dataclasses.asdict(options).items()},
         "classes": digest(names),
         "attrs": dict(attrs or {}),
         "versions": {package: version(package) for package in ("relfunc", "torch")},
@@ -206,7 +207,7 @@ def _named(explain: Explain) -> dict[str, str]:
     f = explain.f
     if isinstance(f, nn.Module):
         model = f.made_by[0] if isinstance(f, Relevance) else f
-        code = [f.program.forward.code] if isinstance(f, Relevance) else []
+        code = [f.graph.python_code("self").src, *_held(f.graph)] if isinstance(f, Relevance | Captured) else []
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             values = threads.map(_digest_of_value, *zip(*model.state_dict().items(), strict=True))
         made["model"] = f"{type(model).__module__}.{type(model).__qualname__}"
@@ -216,6 +217,18 @@ def _named(explain: Explain) -> dict[str, str]:
         made["composite"] = getattr(f.made_by[1], "name", "") or repr(f.made_by[1])
         made["rules"] = digest(str([(node.name, str(rule)) for node, rule in f.rules.items()]))
     return made
+
+
+def _held(graph: fx.Graph) -> Iterator[str]:
+    """Digest what the functions of a graph hold beside the model's parameters, such as an intervention's tensors."""
+    for node in graph.nodes:
+        function: Any = node.target
+        names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+        cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+        held = vars(function) if dataclasses.is_dataclass(function) else dict(zip(names, cells, strict=True))
+        for name, value in held.items():
+            if isinstance(value, Tensor | bool | int | float | str):
+                yield _digest_of_value(f"{node.name}.{name}", value)
 
 
 def _digest_of_value(name: str, a: Any) -> str:

@@ -209,6 +209,32 @@ def test_common_composites_have_a_rule_for_projections(composite):
     assert rf.gradient(rf.lrp(clean, getattr(rf.composites, composite)()))(X, 1)[1].isfinite().all()
 
 
+def test_relevance_through_a_projection_is_transformed_as_any_other():
+    model = network()
+    f = rf.lrp(compensate.projective(model, "3", concept_at(model, "3")), rf.composites.epsilon_plus())
+    _, together = rf.per_class(f)(X)
+    for c in range(3):
+        torch.testing.assert_close(together[c], rf.gradient(f)(X, c)[1])
+    one_by_one = torch.func.vmap(lambda x: rf.gradient(f)(x[None], 1)[1][0])(X)
+    torch.testing.assert_close(one_by_one, together[1])
+
+
+def test_another_direction_is_another_run_over_a_dataset(tmp_path):
+    data = xr.Dataset({"input": (("sample", "channel", "y", "x"), X.float().numpy()), "label": ("sample", HAS.long())})
+    model = network().float()
+    for k, node in enumerate(("2", "3")):
+        a = rf.activations(model, [node])(X.float())[1][node].detach()
+        concepts = compensate.signal_pattern(a, HAS), compensate.signal_pattern(a, ~HAS)
+        runs = [
+            rf.gradient(rf.lrp(compensate.projective(model, node, concept), rf.composites.epsilon_plus()))
+            for concept in concepts
+        ]
+        rf.attribute_dataset(runs[0], data, tmp_path / str(k))
+        rf.attribute_dataset(runs[0], data, tmp_path / str(k))
+        with pytest.raises(rf.errors.RelfuncError, match="parameters was "):
+            rf.attribute_dataset(runs[1], data, tmp_path / str(k))
+
+
 def test_acting_leaves_the_model_untouched():
     model = network()
     before = state(model)

@@ -324,6 +324,24 @@ def test_other_data_models_and_composites_are_refused_by_name(data, tmp_path):
             rf.attribute_dataset(explain, given, tmp_path, batch_size=4, shard_size=8)
 
 
+def pushed(by):
+    return lambda value: value + by
+
+
+@pytest.mark.parametrize("composite", [None, rf.composites.epsilon_plus()])
+def test_another_intervention_is_another_run(data, tmp_path, composite):
+    def explain(by):
+        changed = rf.intervene(network(), {"0": pushed(by)})
+        ops = {**rf.ops.OPS, changed.made_by[1]["0"]: rf.ops.Op("scaling", type="scaling")}
+        return rf.gradient(rf.lrp(changed, composite, ops=ops) if composite else changed)
+
+    rf.attribute_dataset(explain(1.0), data, tmp_path, batch_size=4)
+    rf.attribute_dataset(explain(1.0), data, tmp_path, batch_size=4)
+    for other in (2.0, torch.tensor(1.0)):
+        with pytest.raises(RunError, match="parameters was "):
+            rf.attribute_dataset(explain(other), data, tmp_path, batch_size=4)
+
+
 # --- memory runs out --------------------------------------------------------------------------------------
 
 
