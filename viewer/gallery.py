@@ -108,9 +108,13 @@ def gallery(projects: Sequence[Held], view: View) -> Part:
             place.object = ""
             return
         count, first, items = made["count"], made["first"], made["items"]
+        shown.notice = ["No samples", "This class is empty: choose another one."]
         shown.param.update(look=made["look"], form=made["form"], kinds=made["kinds"], items=items)
-        what = "selected" if made["selected"] else ""
-        place.object = f"<span class='status'><b>{first + 1:,}–{first + len(items):,}</b> of {count:,} {what}</span>"
+        what, range_ = (
+            "selected" if made["selected"] else "",
+            f"<b>{first + 1:,}–{first + len(items):,}</b> of {count:,}",
+        )
+        place.object = f"<span class='status'>{range_ if count else '0'} {what}</span>"
         earlier.disabled, later.disabled = first == 0, first + len(items) >= count
 
     def paint(wanted: Wish) -> dict[str, Any]:

@@ -1,8 +1,10 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import panel as pn
 import pytest
+import xarray as xr
 
 import viewer
 from viewer.components import Gallery, Rows
@@ -98,6 +100,21 @@ def test_a_folder_without_a_project_becomes_a_notice(tmp_path, name):
     page = viewer.app(tmp_path / name)
     assert "attributions.nc" in _text(page)
     assert _samples(page) == []
+
+
+@pytest.mark.parametrize("panel", ["samples", "clusters", "compare"])
+def test_an_empty_class_says_so_and_is_left_again(project, panel):
+    assert project.analysis is not None
+    nodes = {name: node.copy() for name, node in project.analysis.children.items()}
+    nodes["ring"] = nodes["ring"].map_over_datasets(lambda data: data.isel(sample=slice(0), missing_dims="ignore"))
+    view = View(category="ring", panel=panel)
+    page = viewer.page.page([replace(project, analysis=xr.DataTree(children=nodes))], view)
+    assert view.trouble == ""
+    assert _samples(page) == []
+    assert page.select(Gallery)[0].notice == ["No samples", "This class is empty: choose another one."]
+    widget = next(widget for widget in page.select(pn.widgets.Select) if widget.label == "Class")
+    widget.value = "disc"
+    assert len(_samples(page)) == 48
 
 
 def test_no_path_at_all_says_what_to_do():
