@@ -21,6 +21,8 @@ import viewer
 from viewer.server import HOST, free_port, options
 from viewer.state import View, select
 
+from .chromium import serving
+
 
 @pytest.fixture(scope="module")
 def server(folder) -> Iterator[SimpleNamespace]:
@@ -59,6 +61,15 @@ def test_a_page_of_another_origin_is_refused(server, origin):
 def test_the_page_itself_is_not_refused(server):
     # Without a token the server closes the connection, after it has accepted the origin.
     assert _handshake(server, server.url) is None
+
+
+def test_with_a_password_a_stranger_is_sent_to_the_login(folder):
+    port = free_port(first=5700)
+    command = ["panel", "serve", "viewer", "--port", str(port), "--basic-auth", "pass", "--cookie-secret", "secret"]
+    with serving(*command, "--args", str(folder), path="/viewer", port=port):
+        status, content = _get(HOST, port, "/viewer")
+    assert status == 302
+    assert b"img-0000" not in content
 
 
 @pytest.mark.parametrize(
