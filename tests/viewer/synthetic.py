@@ -80,3 +80,17 @@ def _tree(label: np.ndarray, planted: np.ndarray, rng: np.random.Generator) -> x
             {"clustering": ["kmeans-3", "hdbscan"], "cluster": [0, 1, 2]},
         )
     return xr.DataTree.from_dict({f"/{name}": data for name, data in groups.items()})
+
+
+def spoiled(content: bytes, rng: np.random.Generator) -> bytes:
+    """Cut a file short, change some of its bytes, or overwrite a piece."""
+    spoiled, kind = bytearray(content), rng.integers(3)
+    if kind == 0:
+        return bytes(spoiled[: rng.integers(len(spoiled))])
+    if kind == 1:
+        for at in rng.integers(len(spoiled), size=rng.integers(1, 40)):
+            spoiled[at] = rng.integers(256)
+    else:
+        at = rng.integers(min(len(spoiled), 20_000))
+        spoiled[at : at + 64] = rng.bytes(len(spoiled[at : at + 64]))
+    return bytes(spoiled)

@@ -51,6 +51,18 @@ def test_polygons_agree_with_trying_every_point(name):
         assert index.in_polygon(GRID[name], vx, vy).tolist() == selection.in_polygon(xy.astype(float), vx, vy).tolist()
 
 
+def test_a_thousand_random_lassos_agree_with_trying_every_point():
+    rng, xy = np.random.default_rng(5), XY["clouds"][:2_000]
+    grid = index.build(xy)
+    for _ in range(1_000):
+        # Some cross themselves, some are hairlines, some reach far outside.
+        corners = rng.integers(3, 60)
+        turn = np.sort(rng.uniform(0, 2 * np.pi, corners)) if rng.random() < 0.7 else rng.uniform(0, 7, corners)
+        reach = rng.uniform(0.1, 9) * rng.uniform(0.3, 1, corners)
+        vx, vy = (rng.uniform(-5, 5, (2, 1)) + reach * np.stack([np.cos(turn), np.sin(turn)])).tolist()
+        assert index.in_polygon(grid, vx, vy).tolist() == selection.in_polygon(xy, vx, vy).tolist()
+
+
 def test_polygons_through_points_and_along_cells_agree():
     xy, grid = XY["clouds"], GRID["clouds"]
     on = xy[:40]

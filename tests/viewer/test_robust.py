@@ -18,21 +18,7 @@ from viewer.project import Failure, ProjectError, open_project, outcome, pixels,
 from viewer.state import View, choose, select, show
 
 from .conftest import close
-from .synthetic import write_project
-
-
-def _spoiled(content: bytes, rng: np.random.Generator) -> bytes:
-    """Cut a file short, change some of its bytes, or overwrite a piece."""
-    spoiled, kind = bytearray(content), rng.integers(3)
-    if kind == 0:
-        return bytes(spoiled[: rng.integers(len(spoiled))])
-    if kind == 1:
-        for at in rng.integers(len(spoiled), size=rng.integers(1, 40)):
-            spoiled[at] = rng.integers(256)
-    else:
-        at = rng.integers(min(len(spoiled), 20_000))
-        spoiled[at : at + 64] = rng.bytes(len(spoiled[at : at + 64]))
-    return bytes(spoiled)
+from .synthetic import spoiled, write_project
 
 
 def _fuzz(base, folder, seeds):
@@ -41,7 +27,7 @@ def _fuzz(base, folder, seeds):
         shutil.copytree(base, damaged, ignore=shutil.ignore_patterns("findings"))
         for name in ("attributions.nc", "analysis.nc"):
             if rng.random() < 0.7:
-                (damaged / name).write_bytes(_spoiled((damaged / name).read_bytes(), rng))
+                (damaged / name).write_bytes(spoiled((damaged / name).read_bytes(), rng))
         view = View()
         page = viewer.app(damaged, view=view)
         assert (view.points is None) == bool(view.trouble)

@@ -77,6 +77,18 @@ def test_the_pointer_finds_what_is_seen(n):
     assert at(veiled, x, y, dx=9, dy=9) != 0
 
 
+@pytest.mark.parametrize("n", [3_000, GLYPHS + 5_000])
+def test_the_pointer_means_the_nearest_of_a_crowd_a_hundred_times_of_a_hundred(n):
+    scene, rng = _scene(n), np.random.default_rng(1)
+    positions = [0, *rng.choice(np.flatnonzero(scene.points.drawn), 99, replace=False)]
+    for position in positions:
+        x, y = scene.xy[position]
+        assert at(scene, x, y, dx=0.2, dy=0.2) == position
+        x, y = x + rng.normal(0, 0.01), y + rng.normal(0, 0.01)
+        away = np.hypot(scene.xy[:, 0] - x, scene.xy[:, 1] - y)
+        assert at(scene, x, y, dx=0.2, dy=0.2) == np.nanargmin(away)
+
+
 @pytest.mark.parametrize("by", BY)
 def test_every_point_has_a_colour_that_is_counted_and_named(project, by):
     held = points(project, "ring", embedding="tsne", clustering="hdbscan")

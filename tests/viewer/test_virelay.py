@@ -24,6 +24,8 @@ from viewer.project import (
 )
 from viewer.samples import thumbnails
 
+from .synthetic import spoiled
+
 h5py = pytest.importorskip("h5py", reason="the extra 'virelay' is not installed")
 yaml = pytest.importorskip("yaml", reason="the extra 'virelay' is not installed")
 
@@ -294,3 +296,15 @@ def test_a_damaged_file_is_an_error_not_a_crash(tmp_path, name, keep):
     (tmp_path / name).write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
     with pytest.raises(ProjectError, match=r"project\.yaml"):
         open_project(path)
+
+
+def test_damaged_projects_show_what_they_have_or_say_why_not(tmp_path):
+    for seed in range(10):
+        rng, view = np.random.default_rng(seed), viewer.View()
+        path = _write(tmp_path / str(seed))
+        for name in ("dataset.h5", "attributions.h5", "analysis.h5"):
+            if rng.random() < 0.5:
+                file = path.parent / name
+                file.write_bytes(spoiled(file.read_bytes(), rng))
+        viewer.app(path, view=view)
+        assert (view.points is None) == bool(view.trouble)
