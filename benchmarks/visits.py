@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+EXECUTABLE: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS: Final = [
     "--no-sandbox",
     "--disable-gpu",
@@ -68,7 +68,7 @@ def missing() -> str | None:
         import psutil  # noqa: F401
     except ImportError as error:
         return f"{error.name} is not installed: pip install 'relfunc[bench]'"
-    return None if CHROMIUM else "no Chromium on this machine"
+    return None if EXECUTABLE else "no Chromium on this machine"
 
 
 def visit(folder: Path, zooms: int, lassos: int, visits: int) -> dict[str, float]:
@@ -85,7 +85,7 @@ def visit(folder: Path, zooms: int, lassos: int, visits: int) -> dict[str, float
     from playwright.sync_api import sync_playwright
 
     with _serving(folder) as (address, server), sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        chromium = playwright.chromium.launch(executable_path=EXECUTABLE, args=FLAGS)
         process, found = psutil.Process(server), {}
         _first_plot(chromium, address)  # warms the server up
         page, found["first plot"], traffic = _first_plot(chromium, address, keep=True)

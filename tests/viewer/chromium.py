@@ -1,6 +1,5 @@
 """A headless Chromium, and servers for it to visit."""
 
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,16 +10,8 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-EXECUTABLE = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from benchmarks.visits import EXECUTABLE, FLAGS
+
 MISSING = "no Chromium on this machine: install chromium, chromium-browser or google-chrome"
 
 
