@@ -68,7 +68,7 @@ def _beside_corelay(n: int, rounds: int) -> list[dict[str, Any]]:
         return [{"what": "neighbours, pipeline, sweep", "n": n, "skipped": "CoRelAy is not installed"}]
     data = heatmaps(n)
     x = data["attribution"].values.reshape(n, -1)
-    embedded = analysis.run(EMBEDDED, data, by=None)["all/embedding/spectral"].values
+    embedded = np.asarray(analysis.run(EMBEDDED, data, by=None)["all/embedding/spectral"])
     ours = xr.Dataset({"features": (("sample", "feature"), x), "spectral": (("sample", "eigen"), embedded)})
     corelay = _corelay(x, embedded)
     pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any], float]] = {

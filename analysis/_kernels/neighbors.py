@@ -97,7 +97,7 @@ def _by_matmul(x: NDArray, rows: NDArray, k: int) -> tuple[NDArray, NDArray]:
     mean = x.mean(0)
     dtype = (x[:1] - mean).dtype
     square = np.empty(n, dtype)
-    for part in _parts(n, dtype.itemsize * d):
+    for part in _parts(n, COLUMN_BLOCKS * 8 * d):
         points = x[part] - mean
         square[part] = np.einsum("ij,ij->i", points, points, dtype=np.float64)
     spare = min(k + SPARE, n - 1)
