@@ -118,7 +118,9 @@ def gradient(f: Callable[..., Any], *, create_graph: bool = False) -> Explain:
     return explain
 
 
-def per_class(f: Callable[..., Any], *, chunk_size: int | None = None) -> Callable[[Any], tuple[Tensor, Any]]:
+def per_class(
+    f: Callable[..., Any], *, chunk_size: int | None = None, create_graph: bool = False
+) -> Callable[[Any], tuple[Tensor, Any]]:
     """Attribute every class at once: one backward batched over the classes, and a forward more to count them.
 
     Parameters
@@ -127,6 +129,8 @@ def per_class(f: Callable[..., Any], *, chunk_size: int | None = None) -> Callab
         A model, or what :func:`relfunc.lrp` returned; its output is ``(sample, class)``.
     chunk_size : int, optional
         Most classes to propagate at once, each with a forward of its own; all by default.
+    create_graph : bool
+        Whether the attributions can be differentiated again by autograd, as for :func:`gradient`.
 
     Returns
     -------
@@ -147,7 +151,7 @@ def per_class(f: Callable[..., Any], *, chunk_size: int | None = None) -> Callab
     """
 
     def explain(x: Tensor) -> tuple[Tensor, Tensor]:
-        _checked((x,), f)
+        _, transformed = _checked((x,), f)
         with torch.no_grad():
             output = f(x)
         if not isinstance(output, Tensor) or output.ndim != 2:
@@ -159,7 +163,9 @@ def per_class(f: Callable[..., Any], *, chunk_size: int | None = None) -> Callab
             return explain_one(x, lambda y: hot.expand(y.shape))[1]
 
         classes = torch.eye(output.shape[1], dtype=output.dtype, device=output.device)
-        return output, torch.func.vmap(of_class, chunk_size=chunk_size)(classes)
+        # each class's attribution would otherwise keep all that it was computed from
+        with torch.set_grad_enabled((create_graph or transformed) and torch.is_grad_enabled()):
+            return output, torch.func.vmap(of_class, chunk_size=chunk_size)(classes)
 
     return explain
 

@@ -39,6 +39,13 @@ def test_all_classes_of_a_plain_model_are_its_jacobian(model):
     torch.testing.assert_close(together, torch.stack([jacobian[i, :, i] for i in range(2)], 1).detach())
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_attributions_of_classes_keep_what_they_were_computed_from_only_if_asked(create_graph):
+    f = rf.lrp(nn.Linear(3, 2).eval(), rf.composites.epsilon_plus())
+    attributions = rf.per_class(f, create_graph=create_graph)(torch.rand(1, 3))[1]
+    assert attributions.requires_grad == create_graph
+
+
 def test_relevance_of_nodes_is_what_arrives_there(model):
     f, x, target = rf.lrp(model, rf.composites.epsilon_plus()), images(), COTANGENTS["one_hot"]
     _, at = rf.relevance_at(f, ["10", "conv2d", "linear_1"])(x, target)
