@@ -176,10 +176,14 @@ def read(project: Project, category: str, **chosen: Any) -> Points:
 
 
 def coloured(project: Project, view: View) -> Colouring:
-    """Colour a view's points, or take the colouring that some session has made lately."""
+    """Colour a view's points, or take the colouring that some session has made; one colour if they cannot be read."""
     held = view.points
     assert held is not None
-    return of(held, view.colour, lambda: colouring(project, held, view.colour, view.category))
+    try:
+        return of(held, view.colour, lambda: colouring(project, held, view.colour, view.category))
+    except RelfuncError as error:
+        view.remark = str(error)
+        return of(held, "", lambda: colouring(project, held, ""))
 
 
 def settled(project: Project, *, category: str, embedding: str, clustering: str, x: int, y: int) -> dict[str, Any]:

@@ -89,6 +89,8 @@ def test_a_file_that_is_cut_short_while_it_is_shown_becomes_a_message(tmp_path):
     gallery = page.select(Gallery)[0]
     said = gallery.notice if not gallery.items else _pictures(gallery, [140, 141]).get("trouble", "")
     assert "was a file moved, deleted or overwritten?" in str(said)
+    view.colour = "prediction"
+    assert "was a file moved, deleted or overwritten?" in view.remark
 
 
 @pytest.mark.parametrize("read", [outcome, verdict, pixels])
