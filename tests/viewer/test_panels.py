@@ -81,6 +81,7 @@ def test_the_page_fits(page: Page, size):
 def test_every_control_has_a_name_and_is_reached_by_tab(page: Page):
     page.get_by_role("button", name="Display").click()
     page.locator(".pick", has_text="Cluster 1").click()
+    expect(page.locator(".id").first).to_have_text("img-0050")
     page.get_by_label("Colour map").wait_for()
     controls = page.evaluate(CONTROLS)
     assert [each for each in controls if not each["name"]] == []
