@@ -244,7 +244,7 @@ def _serve(folder: str, port: int) -> None:
     class State(RequestHandler):
         def get(self) -> None:
             gc.collect()
-            self.write({"documents": sum(isinstance(held, Document) for held in gc.get_objects())})
+            self.write({"documents": sum(issubclass(type(held), Document) for held in gc.get_objects())})
 
     viewer.serve(folder, port=port, show=False, extra_patterns=[("/state", State)])
 
