@@ -13,8 +13,9 @@ from relfunc.schema import NOISE
 from . import eigen
 from .components import Part, Rows, current_document, text, title
 from .latest import latest
-from .project import Held, Points, Project, clustering_scores, eigenvalues
+from .project import Held, Points, Project
 from .samples import mean
+from .scores import clustering_scores, eigenvalues
 from .state import View, coloured, select
 from .summary import summaries
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from relfunc.schema import NOISE
 
 from .palette import GREY, colour
-from .project import Points, Project, Verdict, class_names, labels, measured, measures, verdict
+from .project import Points, Project, class_names
+from .reading import Verdict, labels, verdict
+from .scores import measured, measures
 
 BY: Final = ("cluster", "label", "prediction", "correctness", "probability", "density")
 SCORE: Final = "score "

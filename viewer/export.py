@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from relfunc.schema import ATTRIBUTION, CLASS, INPUT, SAMPLE
 from relfunc.storage import save
 
-from .project import Points, Project, ProjectError, pixels, verdict
+from .project import Points, Project, ProjectError
+from .reading import pixels, verdict
 
 LARGEST: Final = 64 << 20
 """Up to this many bytes of attributions and inputs are exported."""

@@ -29,7 +29,8 @@ from .latest import latest
 from .order import ORDERS, ordered
 from .overview import overview
 from .palette import colour
-from .project import Failure, Held, Points, Project, clustering_names, outcome
+from .project import Failure, Held, Points, Project, clustering_names
+from .reading import outcome
 from .samples import KINDS, bound, data_uri, thumbnails
 from .shared import drawn, recent
 from .state import PANELS, SAMPLINGS, SCALES, View, read

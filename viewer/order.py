@@ -5,7 +5,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .project import Points, Project, verdict
+from .project import Points, Project
+from .reading import verdict
 
 ORDERS: Final = {
     "file": "In file order",

@@ -17,7 +17,8 @@ from relfunc.schema import FEATURE
 from . import forms
 from .forms import Form, form
 from .heat import heat, over
-from .project import Project, pixels
+from .project import Project
+from .reading import pixels
 
 KINDS: Final = ("input", "attribution", "overlay")
 MEAN_OF: Final = 512

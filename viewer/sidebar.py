@@ -5,7 +5,8 @@ from typing import Any
 
 from .colouring import BY, SCORE
 from .components import Part, Rows, beside, card, choice, title
-from .project import Held, Project, axes, categories, clustering_names, embedding_names, measures, ranking, score_names
+from .project import Held, Project, axes, categories, clustering_names, embedding_names
+from .scores import measures, ranking, score_names
 from .state import View, show
 
 

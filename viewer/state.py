@@ -23,10 +23,9 @@ from .project import (
     clustering_names,
     embedding_names,
     points,
-    ranking,
-    score_names,
 )
 from .samples import KINDS
+from .scores import ranking, score_names
 from .selection import Mode, combine
 from .shared import of, recent
 from .virelay_view import called

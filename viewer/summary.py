@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from relfunc.schema import CLASS, NOISE
 
 from .order import from_centre
-from .project import NONE, Points, Project, Verdict, cluster_scores, verdict
+from .project import Points, Project
+from .reading import NONE, Verdict, verdict
 from .samples import average, draw, drawn_mean, style, summed, thumbnails
+from .scores import cluster_scores
 from .shared import recent
 
 PROTOTYPES: Final = 3

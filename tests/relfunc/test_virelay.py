@@ -60,16 +60,9 @@ def small_blocks(monkeypatch):
 
 @pytest.mark.usefixtures("small_blocks")
 def test_a_project_comes_back_through_the_viewer(tmp_path):
-    from viewer.project import (
-        categories,
-        clustering_names,
-        eigenvalues,
-        embedding_names,
-        open_project,
-        outcome,
-        pixels,
-        points,
-    )
+    from viewer.project import categories, clustering_names, embedding_names, open_project, points
+    from viewer.reading import outcome, pixels
+    from viewer.scores import eigenvalues
 
     data = attributions()
     analysed = tree(data)

@@ -29,7 +29,8 @@ from viewer.keep import (
 )
 from viewer.opening import opened
 from viewer.order import ORDERS, ordered
-from viewer.project import Points, ProjectError, open_project, outcome, points
+from viewer.project import Points, ProjectError, open_project, points
+from viewer.reading import outcome
 from viewer.samples import mean
 from viewer.state import KEPT, View, choose, restore, select
 

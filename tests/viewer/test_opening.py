@@ -9,7 +9,8 @@ import xarray as xr
 
 from relfunc.storage import save
 from viewer.opening import opened, sources
-from viewer.project import Failure, Project, categories, open_project, outcome, pixels, points
+from viewer.project import Failure, Project, categories, open_project, points
+from viewer.reading import outcome, pixels
 
 from .conftest import close
 from .synthetic import write_project

@@ -83,7 +83,7 @@ def test_a_file_that_is_gone_becomes_a_message(folder, monkeypatch):
     def gone(*_):
         raise OSError("no such file")
 
-    monkeypatch.setattr("viewer.project._rows", gone)
+    monkeypatch.setattr("viewer.reading.read_rows", gone)
     select(view, np.array([3]))
     assert _samples(page) == []
     assert page.select(Gallery)[0].notice[0] == "These samples cannot be read"

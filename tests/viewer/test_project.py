@@ -7,22 +7,9 @@ import xarray as xr
 import analysis
 from relfunc.errors import SchemaError
 from relfunc.storage import save
-from viewer.project import (
-    ProjectError,
-    axes,
-    categories,
-    cluster_scores,
-    clustering_names,
-    clustering_scores,
-    eigenvalues,
-    embedding_names,
-    open_project,
-    outcome,
-    pixels,
-    points,
-    ranking,
-    score_names,
-)
+from viewer.project import ProjectError, axes, categories, clustering_names, embedding_names, open_project, points
+from viewer.reading import outcome, pixels
+from viewer.scores import cluster_scores, clustering_scores, eigenvalues, ranking, score_names
 
 from .conftest import close
 from .synthetic import CLASSES, write_project

@@ -14,7 +14,8 @@ from viewer import probe
 from viewer.colouring import BY
 from viewer.components import Gallery
 from viewer.opening import opened
-from viewer.project import Failure, ProjectError, open_project, outcome, pixels, points, verdict
+from viewer.project import Failure, ProjectError, open_project, points
+from viewer.reading import outcome, pixels, verdict
 from viewer.state import View, choose, select, show
 
 from .conftest import close

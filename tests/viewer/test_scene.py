@@ -12,8 +12,10 @@ from viewer.canvas import GLYPHS, GROWN, Window, fit
 from viewer.colouring import BY, Colouring, colouring, density
 from viewer.latest import latest
 from viewer.plot import across
-from viewer.project import Points, measures, open_project, outcome, points, verdict
+from viewer.project import Points, open_project, points
+from viewer.reading import outcome, verdict
 from viewer.scene import Glyphs, Picture, Scene, at, enclosed, render
+from viewer.scores import measures
 from viewer.shared import MOST, recent
 
 from .conftest import close
@@ -127,7 +129,7 @@ def test_correctness_is_what_the_predictions_say(project):
 
 def test_reading_in_parts_gives_the_same(project, monkeypatch):
     whole = verdict(project, np.arange(300))
-    monkeypatch.setattr("viewer.project.PART", 7)
+    monkeypatch.setattr("viewer.reading.PART", 7)
     parts = verdict(project, np.arange(300))
     np.testing.assert_array_equal(whole.label, parts.label)
     np.testing.assert_array_equal(whole.probability, parts.probability)

@@ -5,7 +5,8 @@ import pytest
 
 import viewer
 from viewer.components import Table
-from viewer.project import Points, Verdict, outcome, points
+from viewer.project import Points, points
+from viewer.reading import Verdict, outcome
 from viewer.state import View, select
 from viewer.summary import comparison, prototypes, summaries, summary
 

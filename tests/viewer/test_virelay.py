@@ -10,19 +10,10 @@ from PIL import Image
 import viewer
 from viewer.components import Gallery
 from viewer.opening import opened
-from viewer.project import (
-    Failure,
-    ProjectError,
-    categories,
-    clustering_names,
-    eigenvalues,
-    embedding_names,
-    open_project,
-    outcome,
-    pixels,
-    points,
-)
+from viewer.project import Failure, ProjectError, categories, clustering_names, embedding_names, open_project, points
+from viewer.reading import outcome, pixels
 from viewer.samples import thumbnails
+from viewer.scores import eigenvalues
 
 from .synthetic import spoiled
 
