@@ -1,5 +1,6 @@
 """The latest request wins: work done beside the page, of which only what was asked for last is sure to be done."""
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -39,10 +40,13 @@ def latest(
         assert document is not None
         job = waiting.pop()
         running.append(job)
-        POOL.submit(work, job).add_done_callback(partial(hand_over, document))
+        POOL.submit(work, job).add_done_callback(partial(hand_over, document, _running_loop()))
 
-    def hand_over(page: Document, done: Future[Result]) -> None:
-        page.add_next_tick_callback(partial(finish, done))
+    def hand_over(page: Document, loop: asyncio.AbstractEventLoop | None, done: Future[Result]) -> None:
+        if loop is None:
+            page.add_next_tick_callback(partial(finish, done))
+        else:  # while Bokeh makes a page's session, in this loop, no other thread may add to the page's callbacks
+            loop.call_soon_threadsafe(page.add_next_tick_callback, partial(finish, done))
 
     def finish(done: Future[Result]) -> None:
         job = running.pop()
@@ -59,3 +63,10 @@ def latest(
             begin()
 
     return ask
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -35,7 +35,7 @@ def visit(chromium: Browser, address: str) -> Iterator[Page]:
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("request", lambda request: request.url.startswith(own) or troubles.append(request.url))
     page.goto(address)
-    page.locator(".sample img").first.wait_for()
+    page.locator(".sample img").first.wait_for(timeout=60_000)  # a new installation compiles while it is visited
     yield page
     context.close()
     assert troubles == []

@@ -50,6 +50,7 @@ def test_the_watermark_is_found_by_looking(demo):
         island, size = _island(demo)
         drag(page, [place(page, *corner) for corner in island])
         expect(page.locator(".count")).to_have_text(f"{size} of {n} selected")
+        expect(page.locator(".status", has_text=f"1–48 of {size} selected")).to_be_visible()
         seen = _watermarks(page, 48)
         assert len(set(marked) & set(seen)) >= 47
         page.get_by_role("button", name="Next", exact=True).click()
