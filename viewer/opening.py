@@ -13,6 +13,7 @@ from relfunc.errors import RelfuncError
 
 from .probe import damage
 from .project import UNREADABLE, YAML, Failure, Held, Project, open_project
+from .scores import ranking, score_names
 
 Source = Path | tuple[Path, ...]
 """What one project is opened from: a path, or the shards of a run."""
@@ -73,9 +74,12 @@ def _held(source: Source) -> Project | Failure:
     if reason is not None:
         return Failure(where, reason)
     try:
-        return open_project(source)
+        project = open_project(source)
+        for score in score_names(project):
+            ranking(project, score)  # what the list of classes reads, so that damage to it is found here
     except (RelfuncError, *UNREADABLE) as error:
         return Failure(where, str(error))
+    return project
 
 
 def _stamp(source: Source) -> tuple[tuple[Path, int, int], ...]:
