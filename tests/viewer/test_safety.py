@@ -5,7 +5,6 @@ import http.client
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
