@@ -1,11 +1,13 @@
 """Arithmetic that may overwrite its first operand, for tensors that nobody else reads.
 
 Fresh memory for a large tensor costs more than the arithmetic on it. Autograd, the transforms of :mod:`torch.func` and
-compilers get the ordinary operations: they need the operands later, or manage memory themselves.
+compilers get the ordinary operations: they need the operands later, or manage memory themselves. Under a vmap alone,
+what it batches is memory like any other.
 """
 
 import torch
 from torch import Tensor
+from torch._C._functorch import TransformType, is_batchedtensor
 from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 
 
@@ -48,4 +50,9 @@ def rectified(a: Tensor) -> Tensor:
 
 
 def _is_free(a: Tensor, b: Tensor) -> bool:
-    return not torch.is_grad_enabled() and a.shape == b.shape and a.dtype == b.dtype and not is_transformed()
+    if torch.is_grad_enabled() or a.shape != b.shape or a.dtype != b.dtype or torch.compiler.is_compiling():
+        return False
+    transforms = retrieve_all_functorch_interpreters()
+    if not transforms:
+        return True
+    return len(transforms) == 1 and transforms[0].key() == TransformType.Vmap and is_batchedtensor(a)

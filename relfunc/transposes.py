@@ -1,7 +1,6 @@
 """Transposes: multiplying by the transposed Jacobian of an operation without running it forward again."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 import torch
@@ -17,7 +16,37 @@ def _scale_transpose(share: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     return share * weight.view(1, -1, *(1,) * (x.ndim - 2))
 
 
-def _convolution_transpose(transposed: bool) -> Callable[..., Tensor]:
+def _convolution_transpose(n: int) -> Callable[..., Tensor]:
+    convolve_transposed = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[n - 1]
+
+    def transpose(
+        share: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        sizes, kernel = x.shape[x.ndim - n :], weight.shape[2:]
+        stride, dilation = each(stride, n), each(dilation, n)
+        pads = _pads(padding, kernel, dilation)
+        if kernel.numel() == 1 and max(stride) > 1 and not any(pads):
+            return _spaced_out(convolve_transposed(share, weight, groups=groups), sizes, stride)
+        reached = [
+            (out - 1) * s - 2 * pad + d * (k - 1) + 1
+            for out, s, pad, d, k in zip(share.shape[share.ndim - n :], stride, pads, dilation, kernel, strict=True)
+        ]
+        beyond = [max(size - r, 0) for size, r in zip(sizes, reached, strict=True)]
+        return _cropped(convolve_transposed(share, weight, None, stride, pads, beyond, groups, dilation), sizes)
+
+    return transpose
+
+
+def _transposed_convolution_transpose(n: int) -> Callable[..., Tensor]:
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[n - 1]
+
     def transpose(
         share: Tensor,
         x: Tensor,
@@ -26,33 +55,24 @@ def _convolution_transpose(transposed: bool) -> Callable[..., Tensor]:
         stride: Any = 1,
         padding: Any = 0,
         output_padding: Any = 0,
-        dilation: Any = 1,
         groups: int = 1,
+        dilation: Any = 1,
     ) -> Tensor:
-        n = weight.ndim - 2
-        dilation = each(dilation, n)
-        pads = _pads(padding, weight, dilation)
-        if pads is None:  # an even kernel padded to "same" is padded on one side more than on the other
-            call = F.conv1d if n == 1 else F.conv2d if n == 2 else F.conv3d
-            forward = partial(call, weight=weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
-            return torch.func.vjp(forward, x)[1](share)[0]
-        batched = x.ndim == n + 2
-        grad, _, _ = torch.ops.aten.convolution_backward(
-            share if batched else share[None],
-            x if batched else x[None],
-            weight,
-            None,
-            each(stride, n),
-            pads,
-            dilation,
-            transposed,
-            each(output_padding, n),
-            groups,
-            (True, False, False),
-        )
-        return grad if batched else grad[0]
+        return _cropped(convolve(share, weight, None, stride, padding, dilation, groups), x.shape[x.ndim - n :])
 
     return transpose
+
+
+def _cropped(grad: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Leave out what a padding on one side, or an output's padding, adds at the end of the last axes."""
+    return grad if grad.shape[grad.ndim - len(sizes) :] == sizes else grad[(..., *map(slice, sizes))]
+
+
+def _spaced_out(grad: Tensor, sizes: Sequence[int], stride: list[int]) -> Tensor:
+    """Put zeros between the values along the last axes; libraries take ten times as long to convolve with them."""
+    spaced = grad.new_zeros(*grad.shape[: grad.ndim - len(sizes)], *sizes)
+    spaced[(..., *(slice(None, None, s) for s in stride))] = grad
+    return spaced
 
 
 def each(value: Any, n: int) -> list[int]:
@@ -60,11 +80,11 @@ def each(value: Any, n: int) -> list[int]:
     return [int(value)] * n if isinstance(value, int) else list(value) * (n if len(value) == 1 else 1)
 
 
-def _pads(padding: Any, weight: Tensor, dilation: list[int]) -> list[int] | None:
+def _pads(padding: Any, kernel: Sequence[int], dilation: list[int]) -> list[int]:
+    """Return the padding at the beginning of each axis; at the end it is at most one more."""
     if not isinstance(padding, str):
-        return each(padding, weight.ndim - 2)
-    totals = [0 if padding == "valid" else d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-    return None if any(t % 2 for t in totals) else [t // 2 for t in totals]
+        return each(padding, len(kernel))
+    return [0 if padding == "valid" else d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True)]
 
 
 def each_transposed(
@@ -78,11 +98,8 @@ def each_transposed(
     together = name in {"conv1d", "conv2d", "conv3d"} and options.get("groups", 1) == 1
     if len(weights) == 1 or not together or channels * len(weights) > _FEW:
         return [transpose(share, x, weight, **options) for weight in weights]
-    sizes = [-1] * x.ndim
-    dim = 1 - weights[0].ndim
-    sizes[dim] = channels * len(weights)
-    grad = transpose(share, x.narrow(dim, 0, 1).expand(sizes), torch.cat(list(weights), 1), **options)
-    return [grad.narrow(dim, i * channels, channels) for i in range(len(weights))]
+    grad = transpose(share, x, torch.cat(list(weights), 1), **options)
+    return [grad.narrow(1 - weights[0].ndim, i * channels, channels) for i in range(len(weights))]
 
 
 _FEW = 16
@@ -91,7 +108,7 @@ _FEW = 16
 TRANSPOSES: Final[dict[str, Callable[..., Tensor]]] = {
     "linear": _linear_transpose,
     "scale_shift": _scale_transpose,
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution_transpose(False)),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _convolution_transpose(True)),
+    **{f"conv{n}d": _convolution_transpose(n) for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": _transposed_convolution_transpose(n) for n in (1, 2, 3)},
 }
 """By operation: ``(cotangent, x, weight, **options) -> cotangent of x``."""
