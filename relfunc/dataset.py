@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -208,10 +207,8 @@ def _named(explain: Explain) -> dict[str, str]:
     if isinstance(f, nn.Module):
         model = f.made_by[0] if isinstance(f, Relevance) else f
         code = [f.graph.python_code("self").src, *_held(f.graph)] if isinstance(f, Relevance | Captured) else []
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            values = threads.map(_digest_of_value, *zip(*model.state_dict().items(), strict=True))
         made["model"] = f"{type(model).__module__}.{type(model).__qualname__}"
-        made["parameters"] = digest(*code, *values)
+        made["parameters"] = digest(*code, *itertools.starmap(_digest_of_value, model.state_dict().items()))
     if isinstance(f, Relevance):
         made["method"] = "lrp" if made["method"] == "gradient" else f"{made['method']} of lrp"
         made["composite"] = getattr(f.made_by[1], "name", "") or repr(f.made_by[1])

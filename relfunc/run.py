@@ -138,6 +138,8 @@ class Run:
         self, batch: list[Sample | Unreadable], shape: torch.Size | None, skipped: list[tuple[str, str]]
     ) -> list[Sample]:
         """Sort out the samples that cannot be attributed, or raise for the first."""
+        if self._are_right(batch, shape):
+            return [sample for sample in batch if isinstance(sample, Sample)]
         whole: list[Sample] = []
         for sample in batch:
             reason = sample.reason if isinstance(sample, Unreadable) else self._wrong(sample, shape)
@@ -150,13 +152,24 @@ class Run:
             skipped.append((str(sample.id), reason))
         return whole
 
+    def _are_right(self, batch: list[Sample | Unreadable], shape: torch.Size | None) -> bool:
+        """Whether all samples can be attributed, found out much faster than one by one."""
+        samples = [sample for sample in batch if isinstance(sample, Sample)]
+        alike = {(sample.x.shape, sample.x.dtype, sample.x.device, sample.label is None) for sample in samples}
+        if len(samples) < len(batch) or len(alike) > 1 or self._misfit(samples[0], shape):
+            return False
+        return _is_finite(torch.stack([sample.x for sample in samples]))
+
     def _wrong(self, sample: Sample, shape: torch.Size | None) -> str:
+        return self._misfit(sample, shape) or (
+            "" if _is_finite(sample.x) else "its input has values that are not finite"
+        )
+
+    def _misfit(self, sample: Sample, shape: torch.Size | None) -> str:
         if shape is not None and sample.x.shape != shape:
             return f"its input has shape {tuple(sample.x.shape)}, and others {tuple(shape)}: give a transform to one"
         if not sample.x.is_floating_point():
             return f"its input is {sample.x.dtype}: give a transform to floating point"
-        if not (math.isfinite(sample.x.sum()) or sample.x.isfinite().all()):  # the sum is faster, but may overflow
-            return "its input has values that are not finite"
         if sample.label is None and self.options.target == "label":
             return "it has no label: give target='prediction', or a class"
         return ""
@@ -264,6 +277,10 @@ class _Start:
             self.chosen = target
             return target
         return target.float()
+
+
+def _is_finite(x: Tensor) -> bool:
+    return math.isfinite(x.sum()) or bool(x.isfinite().all())  # the sum is faster, but may overflow
 
 
 def kept(samples: Sequence[Sample], how: str | None) -> np.ndarray | None:

@@ -170,9 +170,9 @@ class Writer:
     def close(self, classes: Sequence[str] | None, attrs: Mapping[str, Any]) -> None:
         """Write what was collected, and close the file."""
         with self._writing():
+            self._file.setncatts(attrs)
             if self._rest:
                 self._write_rest(classes)
-            self._file.setncatts(attrs)
             self._file.close()
 
     def abort(self) -> None:
@@ -194,15 +194,16 @@ class Writer:
         rest = {key: np.concatenate([part[key] for part in self._rest]) for key in self._rest[0]}
         names = classes or [str(i) for i in range(rest[PREDICTION].shape[1])]
         self._file.createDimension(CLASS, len(names))
-        self._text(CLASS, names)
-        ids = rest.pop(SAMPLE)
-        if ids.dtype.kind == "U":
-            self._text(SAMPLE, ids.tolist())
-        else:
-            rest[SAMPLE] = ids
+        rest[CLASS] = np.array([name.encode() for name in names])
+        if rest[SAMPLE].dtype.kind == "U":
+            rest[SAMPLE] = np.array([name.encode() for name in rest[SAMPLE].tolist()])
+        for name, values in rest.items():  # all are defined before one is written: each change of mode flushes the file
+            if values.dtype.kind == "S":
+                self._create_text(name, values)
+            else:
+                self._create(name, values, (CLASS,) if values.ndim > 1 else (), whole=True)
         for name, values in rest.items():
-            self._create(name, values, (CLASS,) if values.ndim > 1 else (), whole=True)
-            self._file[name][:] = values
+            self._file[name][:] = netCDF4.stringtochar(values) if values.dtype.kind == "S" else values
 
     def _create(self, name: str, values: np.ndarray, dims: tuple[str, ...], *, whole: bool = False) -> None:
         shape = values.shape[1:]
@@ -222,15 +223,13 @@ class Writer:
         if is_bool:
             variable.setncattr("dtype", "bool")
 
-    def _text(self, dim: str, values: Sequence[str]) -> None:
-        """Store text as characters: netCDF-C crashes where a file with strings is open twice and closed once."""
-        encoded = np.array([value.encode() for value in values])
+    def _create_text(self, dim: str, encoded: np.ndarray) -> None:
+        """Keep text as characters: netCDF-C crashes where a file with strings is open twice and closed once."""
         length = f"{dim}_length"
         self._file.createDimension(length, encoded.dtype.itemsize)
         variable = self._file.createVariable(dim, "S1", (dim, length))
         variable.setncattr("_Encoding", "utf-8")
         variable.set_auto_chartostring(False)
-        variable[:] = netCDF4.stringtochar(encoded)
 
     def _named(self, shape: tuple[int, ...]) -> tuple[str, ...]:
         if self._dims is not None and len(self._dims) == len(shape):
