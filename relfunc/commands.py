@@ -24,7 +24,7 @@ from .dataset import attribute_dataset
 from .folders import labelled
 from .models import LoadError, Named, called, composite_of, find_modules_here, imported, load, method_of
 from .schema import CHANNEL, INPUT, SAMPLE, SCORE_GROUP
-from .sources import DataError, Sample, Unreadable, source_of
+from .sources import DataError, Samples, Unreadable, source_of, together
 from .storage import attributions_files, open_attributions, replacing
 
 
@@ -254,18 +254,19 @@ def _of_arrays(found: Named, data: xr.Dataset) -> Callable[[Any], Any] | None:
 
 def _first(data: _Data, count: int) -> tuple[Tensor, Tensor | None]:
     """Return the first inputs, and their labels if they have some."""
-    whole: list[Sample] = []
-    for sample in source_of(data.data, data.transform).samples(0, count):
-        if isinstance(sample, Unreadable):
-            raise DataError(f"sample '{sample.id}': {sample.reason}")
-        whole.append(sample)
-    if len({sample.x.shape for sample in whole}) != 1:
-        shapes = " and ".join(sorted({str(tuple(sample.x.shape)) for sample in whole}))
+    whole: list[Samples] = []
+    for part in source_of(data.data, data.transform).samples(0, count):
+        if isinstance(part, Unreadable):
+            raise DataError(f"sample '{part.id}': {part.reason}")
+        whole.append(part)
+    if len({part.x.shape[1:] for part in whole}) != 1:
+        shapes = " and ".join(sorted({str(tuple(part.x.shape[1:])) for part in whole}))
         raise DataError(f"inputs have shapes {shapes}: give a transform to one" if whole else "there are no samples")
-    if any(sample.label is None for sample in whole):
-        return torch.stack([sample.x for sample in whole]), None
-    label = torch.as_tensor(np.stack([np.asarray(sample.label) for sample in whole]))
-    return torch.stack([sample.x for sample in whole]), label.float() if label.ndim > 1 else label.long()
+    samples = together(whole)
+    if samples.label is None:
+        return samples.x, None
+    label = torch.as_tensor(samples.label)
+    return samples.x, label.float() if label.ndim > 1 else label.long()
 
 
 # --- tables -------------------------------------------------------------------------------------------

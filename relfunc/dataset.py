@@ -23,7 +23,7 @@ from .explanation import Explain, Explanation
 from .function import Relevance
 from .run import Options, Run
 from .shards import MANIFEST, RunError, alone, begin, remaining, remove_leftovers, shard, summary, write_manifest
-from .sources import digest, source_of
+from .sources import Reader, digest, source_of
 from .storage import replacing
 
 Progress = bool | Callable[[int, int | None], None]
@@ -261,18 +261,17 @@ def _here(run: Run, todo: Sequence[int], tell: Tell) -> None:
     size = run.options.shard_size
     with _interruptible(tell) as told:
         for number in todo:
-            run.shard(number, run.source.samples(number * size, (number + 1) * size), told)
+            run.shard(number, Reader(run.source.samples(number * size, (number + 1) * size)), told)
 
 
 def _through(run: Run, tell: Tell) -> None:
     """Attribute a stream: read all of it once, and skip what earlier runs have done."""
-    samples = run.source.samples(0, None)
+    samples = Reader(run.source.samples(0, None))
     with _interruptible(tell) as told:
         for number in itertools.count():
-            part = itertools.islice(samples, run.options.shard_size)
             if shard(run.folder, number).exists():
-                told(sum(1 for _ in part))
-            elif not run.shard(number, part, told):
+                told(sum(map(len, samples.take(run.options.shard_size))))
+            elif not run.shard(number, samples, told):
                 return
 
 
@@ -327,7 +326,7 @@ def _elsewhere(path: str, key: str, number: int) -> int:
     run = _received(path, key)
     size, counts = run.options.shard_size, [0]
     if not shard(run.folder, number).exists():
-        run.shard(number, run.source.samples(number * size, (number + 1) * size), counts.append)
+        run.shard(number, Reader(run.source.samples(number * size, (number + 1) * size)), counts.append)
     return sum(counts)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import itertools
 import json
 import logging
 import math
@@ -22,7 +21,7 @@ from .explanation import Explain, Explanation
 from .methods import input_x_gradient
 from .schema import LABEL, PREDICTION, SAMPLE, TARGET
 from .shards import Writer, shard
-from .sources import DataError, Sample, Source, Unreadable
+from .sources import DataError, Reader, Samples, Source, Unreadable, together
 from .storage import replacing
 
 log = logging.getLogger("relfunc")
@@ -100,15 +99,15 @@ class Run:
             return Explanation(explain.method, explain.f, explain.options, torch.compile(explain.run))
         return torch.compile(explain)
 
-    def shard(self, number: int, samples: Iterator[Sample | Unreadable], done: Callable[[int], None]) -> bool:
+    def shard(self, number: int, samples: Reader, done: Callable[[int], None]) -> bool:
         """Attribute samples and write them as one shard.
 
         Parameters
         ----------
         number : int
             Of the shard.
-        samples : iterator of Sample or Unreadable
-            What it is to hold.
+        samples : Reader
+            What it is to hold comes next.
         done : callable
             Told how many samples each finished batch had; what it raises ends the shard, of which nothing is left.
 
@@ -117,64 +116,59 @@ class Run:
         bool
             False if there were no samples, so that nothing was written.
         """
-        first = next(samples, None)
-        if first is None:
+        left, shape = self.options.shard_size, None
+        batch = first = list(samples.take(min(self.options.batch_size, left)))
+        if not batch:
             return False
-        samples = itertools.chain([first], samples)
-        shape = first.x.shape if isinstance(first, Sample) else None
         skipped: list[tuple[str, str]] = []
         with replacing(shard(self.folder, number)) as temporary, _writing(temporary, self) as writing:
-            while batch := list(itertools.islice(samples, self.options.batch_size)):
+            while batch:
                 whole = self._checked(batch, shape, skipped)
                 if whole:
-                    shape = whole[0].x.shape
-                    writing.append(*self._attributed(whole))
-                done(len(batch))
-            source = {"label": "prediction"} if isinstance(first, Sample) and first.label is None else {}
+                    shape = whole[0].x.shape[1:]
+                    writing.append(*self._attributed(together(whole)))
+                count = sum(map(len, batch))
+                done(count)
+                left -= count
+                batch = list(samples.take(min(self.options.batch_size, left)))
+            source = {"label": "prediction"} if isinstance(first[0], Samples) and first[0].label is None else {}
             writing.close({**self.attrs, **source, "skipped": json.dumps(skipped)})
         return True
 
     def _checked(
-        self, batch: list[Sample | Unreadable], shape: torch.Size | None, skipped: list[tuple[str, str]]
-    ) -> list[Sample]:
+        self, batch: Sequence[Samples | Unreadable], shape: torch.Size | None, skipped: list[tuple[str, str]]
+    ) -> list[Samples]:
         """Sort out the samples that cannot be attributed, or raise for the first."""
-        if self._are_right(batch, shape):
-            return [sample for sample in batch if isinstance(sample, Sample)]
-        whole: list[Sample] = []
-        for sample in batch:
-            reason = sample.reason if isinstance(sample, Unreadable) else self._wrong(sample, shape)
-            if not reason and isinstance(sample, Sample):
-                whole.append(sample)
-                shape = sample.x.shape
-                continue
+        whole: list[Samples] = []
+        for part in batch:
+            reason = part.reason if isinstance(part, Unreadable) else self._wrong(part, shape)
+            if isinstance(part, Samples):
+                if reason and len(part) > 1:
+                    whole += self._checked(part.singly(), shape, skipped)
+                    continue
+                if not reason:
+                    whole.append(part)
+                    shape = part.x.shape[1:]
+                    continue
+            name = part.ids[0] if isinstance(part, Samples) else part.id
             if self.options.on_error == "raise":
-                raise DataError(f"sample '{sample.id}': {reason}; on_error='skip' leaves such samples out")
-            skipped.append((str(sample.id), reason))
+                raise DataError(f"sample '{name}': {reason}; on_error='skip' leaves such samples out")
+            skipped.append((str(name), reason))
         return whole
 
-    def _are_right(self, batch: list[Sample | Unreadable], shape: torch.Size | None) -> bool:
-        """Whether all samples can be attributed, found out much faster than one by one."""
-        samples = [sample for sample in batch if isinstance(sample, Sample)]
-        alike = {(sample.x.shape, sample.x.dtype, sample.x.device, sample.label is None) for sample in samples}
-        if len(samples) < len(batch) or len(alike) > 1 or self._misfit(samples[0], shape):
-            return False
-        return _is_finite(torch.stack([sample.x for sample in samples]))
-
-    def _wrong(self, sample: Sample, shape: torch.Size | None) -> str:
-        return self._misfit(sample, shape) or (
-            "" if _is_finite(sample.x) else "its input has values that are not finite"
-        )
-
-    def _misfit(self, sample: Sample, shape: torch.Size | None) -> str:
-        if shape is not None and sample.x.shape != shape:
-            return f"its input has shape {tuple(sample.x.shape)}, and others {tuple(shape)}: give a transform to one"
-        if not sample.x.is_floating_point():
-            return f"its input is {sample.x.dtype}: give a transform to floating point"
-        if sample.label is None and self.options.target == "label":
+    def _wrong(self, samples: Samples, shape: torch.Size | None) -> str:
+        x = samples.x
+        if shape is not None and x.shape[1:] != shape:
+            return f"its input has shape {tuple(x.shape[1:])}, and others {tuple(shape)}: give a transform to one"
+        if not x.is_floating_point():
+            return f"its input is {x.dtype}: give a transform to floating point"
+        if not (math.isfinite(x.sum()) or x.isfinite().all()):  # the sum is faster, but may overflow
+            return "its input has values that are not finite"
+        if samples.label is None and self.options.target == "label":
             return "it has no label: give target='prediction', or a class"
         return ""
 
-    def _attributed(self, samples: list[Sample]) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
+    def _attributed(self, samples: Samples) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
         """Attribute a batch: its attributions, its inputs as they are kept, and everything else."""
         outputs, attributions, targets = [], [], []
         at = 0
@@ -194,7 +188,7 @@ class Run:
             targets.append(target)
         prediction = torch.cat(outputs).numpy()
         rest = {
-            SAMPLE: np.array([sample.id for sample in samples]),
+            SAMPLE: np.array(samples.ids),
             PREDICTION: prediction,
             LABEL: self._labels(samples, prediction),
         }
@@ -202,23 +196,21 @@ class Run:
             rest[TARGET] = torch.cat(targets).numpy()
         return torch.cat(attributions).numpy(), kept(samples, self.options.keep_input), rest
 
-    def _explained(self, samples: list[Sample]) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _explained(self, samples: Samples) -> tuple[Tensor, Tensor, Tensor | None]:
         explain = self.prepared
-        x = torch.stack([sample.x for sample in samples]).to(self.device)
+        x = samples.x.to(self.device)
         if self.options.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        label = None
-        if samples[0].label is not None:
-            label = torch.as_tensor(np.stack([sample.label for sample in samples]), device=x.device)
+        label = None if samples.label is None else torch.as_tensor(samples.label, device=x.device)
         start = _Start(self.options.target, label)
         with self._precision(x.device.type):
             try:
                 output, attribution = explain(x, start.before(explain, x))
             except TargetError as error:
                 if label is None or len(samples) == 1:
-                    raise DataError(f"sample '{samples[0].id}': {error}") from error
-                for sample in samples:
-                    self._explained([sample])
+                    raise DataError(f"sample '{samples.ids[0]}': {error}") from error
+                for sample in samples.singly():
+                    self._explained(sample)
                 raise
         if not isinstance(output, Tensor) or output.ndim != 2:
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -231,16 +223,16 @@ class Run:
             return contextlib.nullcontext()
         return torch.autocast(device, getattr(torch, self.options.autocast))
 
-    def _labels(self, samples: list[Sample], prediction: np.ndarray) -> np.ndarray:
-        if samples[0].label is None:
+    def _labels(self, samples: Samples, prediction: np.ndarray) -> np.ndarray:
+        labels = samples.label
+        if labels is None:
             return prediction.argmax(1)
-        labels = np.stack([np.asarray(sample.label) for sample in samples])
         if labels.ndim > 1:
             return labels.astype(bool)
         wrong = np.flatnonzero((labels < 0) | (labels >= prediction.shape[1]))
         if wrong.size:
             raise DataError(
-                f"sample '{samples[wrong[0]].id}' has label {labels[wrong[0]]}, and the model has classes 0 … "
+                f"sample '{samples.ids[wrong[0]]}' has label {labels[wrong[0]]}, and the model has classes 0 … "
                 f"{prediction.shape[1] - 1}"
             )
         return labels.astype(np.int64)
@@ -279,17 +271,13 @@ class _Start:
         return target.float()
 
 
-def _is_finite(x: Tensor) -> bool:
-    return math.isfinite(x.sum()) or bool(x.isfinite().all())  # the sum is faster, but may overflow
-
-
-def kept(samples: Sequence[Sample], how: str | None) -> np.ndarray | None:
+def kept(samples: Samples, how: str | None) -> np.ndarray | None:
     """Return what is kept of the inputs.
 
     Parameters
     ----------
-    samples : sequence of Sample
-        Of one batch.
+    samples : Samples
+        One batch.
     how : {"uint8", "float32", None}
         ``uint8`` keeps pictures as the source has them; others as they are where all values lie in 0 … 1, or else
         stretched, each sample from its least to its greatest value.
@@ -300,18 +288,17 @@ def kept(samples: Sequence[Sample], how: str | None) -> np.ndarray | None:
     """
     if how is None:
         return None
-    if how == "float32":
-        return torch.stack([sample.x for sample in samples]).float().numpy()
-    return np.stack([_as_bytes(sample) for sample in samples])
+    return samples.x.float().numpy() if how == "float32" else _as_bytes(samples)
 
 
-def _as_bytes(sample: Sample) -> np.ndarray:
-    if sample.kept is not None:
-        return sample.kept
-    low, high = (float(end) for end in torch.aminmax(sample.x))
-    if low < 0 or high > 1:
-        return ((sample.x - low) / max(high - low, 1e-12) * 255).round().byte().numpy()
-    return (sample.x * 255).round().byte().numpy()
+def _as_bytes(samples: Samples) -> np.ndarray:
+    if samples.kept is not None:
+        return samples.kept
+    x = samples.x.reshape(len(samples), -1).float()
+    low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
+    inside = (low >= 0) & (high <= 1)
+    low, span = low.where(~inside, 0), (high - low).clamp(min=1e-12).where(~inside, 1)
+    return ((x - low) / span * 255).round().byte().reshape(samples.x.shape).numpy()
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -5,10 +5,10 @@ To attribute from another kind of data, write a class with the attributes of :cl
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,25 +26,37 @@ class DataError(RelfuncError, ValueError):
     """Data to attribute cannot be read, or do not fit together."""
 
 
-class Sample(NamedTuple):
-    """One sample.
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Samples of one shape that were read together.
 
     Parameters
     ----------
-    id : int or str
-        Its identifier, unique in the source.
+    ids : list of int or str
+        Their identifiers, unique in the source.
     x : Tensor
-        The model's input, without the sample dimension.
-    label : int, numpy.ndarray or None
-        Index of its class; bool per class, if it may have several; None if unknown.
+        The model's inputs, ``(sample, ...)``.
+    label : numpy.ndarray or None
+        Index of each one's class, ``(sample,)``; bool ``(sample, class)``, if it may have several; None if unknown.
     kept : numpy.ndarray or None
-        The input as it was before it was normalized, of the shape of ``x``, where the source knows it.
+        The inputs as they were before they were normalized, of the shape of ``x``, where the source knows them.
     """
 
-    id: int | str
+    ids: Sequence[int | str]
     x: Tensor
-    label: Any = None
+    label: np.ndarray | None = None
     kept: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, at: slice) -> "Samples":
+        label, kept = (None if values is None else values[at] for values in (self.label, self.kept))
+        return Samples(self.ids[at], self.x[at], label, kept)
+
+    def singly(self) -> list["Samples"]:
+        """Return the samples one by one."""
+        return [self[i : i + 1] for i in range(len(self))]
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,58 @@ class Unreadable:
 
     id: int | str
     reason: str
+
+    def __len__(self) -> int:
+        return 1
+
+
+class Reader:
+    """Takes as many samples as are asked for from those that come, some at a time.
+
+    Parameters
+    ----------
+    samples : iterator of Samples or Unreadable
+        As :meth:`Source.samples` yields them.
+    """
+
+    def __init__(self, samples: Iterator[Samples | Unreadable]) -> None:
+        self._samples = samples
+        self._rest: Samples | None = None
+
+    def take(self, count: int) -> Iterator[Samples | Unreadable]:
+        """Yield the next ``count`` samples, or what is left of them."""
+        while count > 0:
+            part = next(self._samples, None) if self._rest is None else self._rest
+            self._rest = None
+            if part is None:
+                return
+            if isinstance(part, Samples) and len(part) > count:
+                part, self._rest = part[:count], part[count:]
+            count -= len(part)
+            yield part
+
+
+def together(parts: Sequence[Samples]) -> Samples:
+    """Join samples of one shape.
+
+    Raises
+    ------
+    DataError
+        If some have labels and others have none.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    labels = [part.label for part in parts if part.label is not None]
+    kept = [part.kept for part in parts if part.kept is not None]
+    if labels and len(labels) < len(parts):
+        unlabelled = next(part.ids[0] for part in parts if part.label is None)
+        raise DataError(f"sample '{unlabelled}' has no label, and others have: label all samples, or none")
+    return Samples(
+        [name for part in parts for name in part.ids],
+        torch.cat([part.x for part in parts]),
+        np.concatenate(labels) if labels else None,
+        np.concatenate(kept) if len(kept) == len(parts) else None,
+    )
 
 
 class Source(Protocol):
@@ -72,7 +136,7 @@ class Source(Protocol):
     classes: list[str] | None
     dims: tuple[str, ...] | None
 
-    def samples(self, start: int, stop: int | None) -> Iterator[Sample | Unreadable]:
+    def samples(self, start: int, stop: int | None) -> Iterator[Samples | Unreadable]:
         """Read the samples at these positions."""
         ...
 
@@ -130,7 +194,7 @@ class Labelled:
         self.dims: tuple[str, ...] | None = tuple(str(dim) for dim in data[INPUT].dims[1:])
         self._ids = data[SAMPLE].values if SAMPLE in data.coords else np.arange(data.sizes[SAMPLE])
 
-    def samples(self, start: int, stop: int | None) -> Iterator[Sample | Unreadable]:
+    def samples(self, start: int, stop: int | None) -> Iterator[Samples]:
         """Read the samples at these positions, some at a time."""
         stop = self.length or 0 if stop is None else min(stop, self.length or 0)
         named = [name for name in (INPUT, LABEL) if name in self.data]
@@ -139,10 +203,11 @@ class Labelled:
             part = self.data[named].isel({SAMPLE: slice(at, min(at + step, stop))}).load()
             raw = part[INPUT].values
             x = self.transform(raw) if self.transform else torch.as_tensor(raw).float()
-            labels = part[LABEL].values if LABEL in part else itertools.repeat(None)
-            kept = raw if raw.dtype == np.uint8 and x.shape == raw.shape else itertools.repeat(None)
-            for sample in zip(self._ids[at : at + len(raw)].tolist(), x, labels, kept, strict=False):
-                yield Sample(*sample)
+            if len(x) != len(raw):
+                raise DataError(f"the transform made {len(x)} inputs of {len(raw)}: it takes and gives (sample, ...)")
+            kept = raw if raw.dtype == np.uint8 and x.shape == raw.shape else None
+            ids = self._ids[at : at + len(raw)].tolist()
+            yield Samples(ids, x, part[LABEL].values if LABEL in part else None, kept)
 
     def fingerprint(self) -> str:
         """Digest shapes, identifiers, labels, and the first and last input."""
@@ -162,7 +227,7 @@ class Indexed:
         self._paths = _paths(data)
         self._kept = denormalized(getattr(data, "transform", None) or transform)
 
-    def samples(self, start: int, stop: int | None) -> Iterator[Sample | Unreadable]:
+    def samples(self, start: int, stop: int | None) -> Iterator[Samples | Unreadable]:
         """Read the samples at these positions."""
         for i in range(start, min(self.length or 0 if stop is None else stop, self.length or 0)):
             name = self._paths[i] if self._paths else i
@@ -178,7 +243,7 @@ class Indexed:
         files = [Path(path) for path, *_ in getattr(self.data, "samples", [])] if self._paths else []
         states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()]
         first = next(iter(self.samples(0, 1)), None) if not files else None
-        content = first.x.numpy() if isinstance(first, Sample) else np.empty(0)
+        content = first.x.numpy() if isinstance(first, Samples) else np.empty(0)
         return digest(type(self.data).__qualname__, self.length, self.classes, states, content)
 
 
@@ -234,15 +299,16 @@ class Stream:
         self.dims: tuple[str, ...] | None = None
         self._kept = denormalized(getattr(dataset, "transform", None) or transform)
 
-    def samples(self, start: int, stop: int | None) -> Iterator[Sample | Unreadable]:
+    def samples(self, start: int, stop: int | None) -> Iterator[Samples | Unreadable]:
         """Read on from position ``start``, which costs reading all before it."""
         return itertools.islice(self._all(), start, stop)
 
-    def _all(self) -> Iterator[Sample | Unreadable]:
+    def _all(self) -> Iterator[Samples | Unreadable]:
         numbers = itertools.count()
         for batch in self.batches:
             if isinstance(batch, xr.Dataset):
-                yield from Labelled(batch, self.transform).samples(0, None)
+                for part in Labelled(batch, self.transform).samples(0, None):
+                    yield from part.singly()
                 continue
             x, label = batch if isinstance(batch, tuple | list) else (batch, None)
             for i in range(len(x)):
@@ -255,13 +321,13 @@ class Stream:
 
 def _sample(
     name: int | str, item: Any, transform: Callable[[Any], Tensor] | None, kept: Callable[[Tensor], np.ndarray] | None
-) -> Sample:
+) -> Samples:
     x, label = item if isinstance(item, tuple | list) else (item, None)
     x = transform(x) if transform else x
     if not isinstance(x, Tensor):
         raise DataError(f"sample '{name}' is a {type(x).__name__}, not a tensor: give the data a transform to tensors")
-    label = np.asarray(label) if label is not None else None
-    return Sample(name, x, label, kept(x) if kept else None)
+    label = np.asarray(label)[None] if label is not None else None
+    return Samples([name], x[None], label, kept(x)[None] if kept else None)
 
 
 def _class_names(data: Any) -> list[str] | None:

@@ -403,6 +403,19 @@ def bad(what: str, data: xr.Dataset, images: Path) -> tuple[Any, dict[str, Any],
     if what == "not finite":
         x[9, 0, 1, 1] = torch.nan
         return TensorDataset(x, y), {}, DataError, "sample '9': its input has values that are not finite"
+    if what == "not finite, among rows read together":
+        data["input"] = (data["input"].dims, data["input"].values.astype(float))
+        data["input"][9, 0, 1, 1] = np.nan
+        return data.drop_vars("sample"), {"transform": scaled}, DataError, "sample '9': its input has values that are"
+    if what == "not all labelled":
+        return (
+            _Rows([(x[i], y[i]) if i != 9 else x[i] for i in range(COUNT)]),
+            {"target": 0},
+            DataError,
+            ("sample '9' has no label, and others have"),
+        )
+    if what == "a transform that drops one":
+        return data, {"transform": lambda images: scaled(images)[1:]}, DataError, "made 7 inputs of 8"
     if what == "unequal shapes":
         rows = [(x[i, :, : 5 if i == 9 else 6], y[i]) for i in range(COUNT)]
         return _Rows(rows), {}, DataError, r"sample '9': its input has shape \(1, 5, 6\), and others \(1, 6, 6\)"
@@ -441,6 +454,9 @@ class _Rows:
     [
         "label out of range",
         "not finite",
+        "not finite, among rows read together",
+        "not all labelled",
+        "a transform that drops one",
         "unequal shapes",
         "corrupt image",
         "no labels",
@@ -456,14 +472,16 @@ def test_bad_data_are_named_and_what_was_written_stays(data, images, tmp_path, w
     source, options, error, message = bad(what, data, images)
     with pytest.raises(error, match=message):
         attribute(source, tmp_path / "out", **options)
-    if what in {"label out of range", "not finite", "unequal shapes", "corrupt image"}:
+    if what.startswith(("label out of range", "not finite", "not all", "unequal shapes", "corrupt image")):
         with rf.open_attributions(tmp_path / "out") as written:
             assert written.sizes["sample"] in {2, 8}
             assert np.isfinite(written["attribution"]).all()
         assert not [name for name in shards(tmp_path / "out") if name.startswith(".")]
 
 
-@pytest.mark.parametrize("what", ["not finite", "unequal shapes", "corrupt image"])
+@pytest.mark.parametrize(
+    "what", ["not finite", "not finite, among rows read together", "unequal shapes", "corrupt image"]
+)
 def test_samples_to_skip_are_left_out_and_listed(data, images, tmp_path, what):
     source, options, _, _ = bad(what, data, images)
     manifest = attribute(source, tmp_path / "out", **options, on_error="skip")
