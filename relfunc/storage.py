@@ -162,7 +162,7 @@ def attributions_files(path: str | Path | Sequence[str | Path]) -> list[Path]:
     if not isinstance(path, str | Path):
         paths = [Path(one) for one in path]
     elif any(character in str(path) for character in "*?["):
-        paths = [Path(one) for one in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+        paths = [Path(one) for one in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 (Path.glob refuses absolute ones)
     else:
         path = Path(path).parent if Path(path).suffix == ".json" else Path(path)
         shards = sorted(path.glob("attributions-*.nc")) if path.is_dir() else []

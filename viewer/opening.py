@@ -93,7 +93,7 @@ def _matched(path: Path) -> list[Path]:
     """Return the folders and descriptions that a pattern matches; any other path, or pattern of shards, as it is."""
     if not _is_pattern(path):
         return [path]
-    found = [Path(each) for each in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    found = [Path(each) for each in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 (Path.glob refuses absolute ones)
     projects = [each for each in found if each.is_dir() or each.suffix in YAML or each.name == "attributions.nc"]
     return projects or [path]
 
