@@ -174,7 +174,8 @@ def square_root(data: xr.Dataset) -> xr.Dataset:
     array([-2. ,  0.5])
     """
     attribution = variable(data, ATTRIBUTION, "square_root")
-    return _only(xr.where(attribution < 0, -1, 1) * abs(attribution) ** 0.5)
+    root = abs(attribution) ** 0.5
+    return _only(xr.where(attribution < 0, -root, root))
 
 
 @per_sample

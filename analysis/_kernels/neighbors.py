@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
-BLOCK_BYTES = 1 << 27
+BLOCK_BYTES = 1 << 26
 SPARE = 4
 COLUMN_BLOCKS = 4  # in one block, so that the points moved to their mean take less than the distances
 MATMUL_METRICS = ("euclidean", "sqeuclidean", "cosine", "correlation")
@@ -128,6 +128,7 @@ def _by_matmul(x: NDArray, rows: NDArray, k: int) -> tuple[NDArray, NDArray]:
                 within = np.flatnonzero(block[row].numpy() <= reach[row] - own_square[row])
                 near, far_row = _ranked(x, own[row : row + 1], within[None])
                 index[part.start + row], distance[part.start + row] = near[0, :k], far_row[0, :k]
+        del block  # or else it is still there while the next one is made
     return index, distance
 
 

@@ -12,6 +12,8 @@ import xarray as xr
 
 import analysis
 from analysis import DataError, PlanError, Store, chain, each, keys, run, spray, step
+from analysis.plan import Step
+from analysis.steps import is_per_sample
 from relfunc import storage
 
 from .data import attributions
@@ -109,6 +111,14 @@ def test_blocks_do_not_matter(block: int, tmp_path: Path, monkeypatch: pytest.Mo
     assert run(ROWWISE, attributions(), store=Store(tmp_path / str(block))).identical(whole)
     with storage.open_attributions(tmp_path / "attributions.nc") as data:
         assert run(ROWWISE, data, store=Store(tmp_path / "lazy")).identical(whole)
+
+
+def test_no_step_doubles_the_memory_of_single_precision() -> None:
+    data = attributions().astype(np.float32)
+    per_sample = [part for part in ROWWISE.plans if isinstance(part, Step) and is_per_sample(part.function)]
+    for one in (*per_sample, step(analysis.positive), step(analysis.normalize, by="max")):
+        made = one.function(data, **dict(one.params))
+        assert {str(variable.dtype) for variable in made.data_vars.values()} == {"float32"}, one
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
