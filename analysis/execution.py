@@ -105,7 +105,7 @@ def run(
     present = {name: index for name, index in members.items() if index.size}
     if not present:
         raise DataError("run: no category has any samples")
-    source = data.drop_vars(schema.INPUT, errors="ignore").drop_attrs()
+    source = _without_attrs(data.drop_vars(schema.INPUT, errors="ignore"))
     parts = ((name, source.isel({schema.SAMPLE: as_slice(index)})) for name, index in present.items())
     computed = _side_by_side(plan, parts, store, workers) if client is None else _on_cluster(plan, parts, store, client)
     found = dict(tqdm(computed, "categories", total=len(present), disable=None if progress else True))
@@ -235,6 +235,14 @@ def _check_finite(source: xr.Dataset, category: str) -> None:
             f"category '{category}': the attribution of sample {wrong[0]!r} holds NaN or infinity"
             f"{f', and of {len(wrong) - 1} more' if len(wrong) > 1 else ''}: attribute it anew or drop it"
         )
+
+
+def _without_attrs(data: xr.Dataset) -> xr.Dataset:
+    """Drop the attributes of a dataset and of its variables; xarray's ``drop_attrs`` copies their values, too."""
+    bare = data.copy().drop_attrs(deep=False)
+    for variable in bare.variables.values():
+        variable.attrs = {}
+    return bare
 
 
 def _members(data: xr.Dataset, by: str | None) -> dict[str, np.ndarray]:

@@ -38,6 +38,21 @@ def test_the_tree_follows_the_contract(tree: xr.DataTree) -> None:
             assert not node[group].to_dataset(inherit=False).coords
 
 
+def test_steps_get_the_very_values_and_the_input_keeps_its_attributes() -> None:
+    data = attributions().drop_vars("label")
+    data["attribution"].attrs["unit"] = data["sample"].attrs["unit"] = "logit"
+    seen: list[xr.Dataset] = []
+
+    def look(given: xr.Dataset) -> xr.Dataset:
+        seen.append(given)
+        return xr.Dataset()
+
+    run(chain(step(look), PCA), data, by=None)
+    assert np.shares_memory(seen[0]["attribution"].values, data["attribution"].values)
+    assert not seen[0]["attribution"].attrs
+    assert data["attribution"].attrs == data["sample"].attrs == {"unit": "logit"}
+
+
 def test_samples_are_where_their_index_says(tree: xr.DataTree) -> None:
     data = attributions()
     together = np.concatenate([node["index"].values for node in tree.children.values()])
