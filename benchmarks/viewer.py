@@ -16,7 +16,7 @@ from viewer.samples import thumbnails
 from viewer.scene import grid
 
 from .points import write
-from .visits import missing, visit
+from .visits import growth, missing, visit
 
 SIZE: Final = (900, 700)
 TARGETS: Final[dict[str, tuple[float, float]]] = {
@@ -57,6 +57,9 @@ def run(quick: bool, device: str = "cpu") -> list[dict[str, Any]]:
             else:
                 rows.append({"points": n, "what": "in a browser", "skipped": reason})
         rows += [_row(n, what, value, TARGETS[what][large]) for what, value in found.items()]
+    if not quick and missing() is None:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(_row(50_000, "MB by 200 sessions", growth(write(Path(folder) / "points", 50_000)), 20))
     return rows
 
 

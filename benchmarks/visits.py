@@ -116,6 +116,31 @@ def visit(folder: Path, zooms: int, lassos: int, visits: int) -> dict[str, float
     return found
 
 
+def growth(folder: Path, sessions: int = 200) -> float:
+    """Measure how many MiB more a server takes after many sessions, one after another, than after the first forty.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The project, of so many points that it is sent as a picture.
+    sessions : int
+        How many.
+    """
+    import psutil
+    from playwright.sync_api import sync_playwright
+
+    with _serving(folder) as (address, server), sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=EXECUTABLE, args=FLAGS)
+        taken = []
+        for count in (40, sessions):
+            for _ in range(count):
+                _first_plot(chromium, address)
+            _state(address)  # collects what is left
+            taken.append(psutil.Process(server).memory_info().rss / 2**20)
+        chromium.close()
+    return taken[1] - taken[0]
+
+
 def _first_plot(chromium: Any, address: str, *, keep: bool = False) -> Any:
     context = chromium.new_context(viewport=SIZE)
     page = context.new_page()
