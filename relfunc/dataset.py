@@ -150,7 +150,7 @@ def attribute_dataset(
         if not manifest["complete"] or not all((folder / name).exists() for name in manifest["shards"]):
             run = Run(explain, source, folder, options, _kept(identity, attrs), names)
             _run(run, workers, client, progress)
-            _finished(folder, manifest)
+            _finished(run, manifest)
     return folder / MANIFEST
 
 
@@ -235,10 +235,12 @@ def _digest_of_value(name: str, a: Any) -> str:
     return digest(name, str(a.dtype), tuple(a.shape), flat.view(torch.uint8).numpy() if a.numel() else None)
 
 
-def _finished(folder: Path, manifest: dict[str, Any]) -> None:
+def _finished(run: Run, manifest: dict[str, Any]) -> None:
     """Write down what there is, and remove what workers that were lost have left."""
+    folder, known = run.folder, run.written
     remove_leftovers(folder)
-    summaries = {path.name: summary(path) for path in sorted(folder.glob("attributions-*.nc"))}
+    paths = sorted(folder.glob("attributions-*.nc"))
+    summaries = {path.name: known.get(path.name) or summary(path) for path in paths}
     skipped = [pair for _, pairs in summaries.values() for pair in pairs]
     write_manifest(
         folder,

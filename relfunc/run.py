@@ -61,6 +61,13 @@ class Run:
         Attributes of every shard.
     classes : sequence of str, optional
         Class names.
+
+    Attributes
+    ----------
+    batch_limit : int
+        Most samples to compute at once: what memory has been enough for.
+    written : dict
+        How many samples each shard of this process holds, and which were skipped and why, by file name.
     """
 
     explain: Explain
@@ -70,6 +77,7 @@ class Run:
     attrs: dict[str, str]
     classes: Sequence[str] | None = None
     batch_limit: int = field(init=False)
+    written: dict[str, tuple[int, list[tuple[str, str]]]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.batch_limit = self.options.batch_size
@@ -133,6 +141,7 @@ class Run:
                 batch = list(samples.take(min(self.options.batch_size, left)))
             source = {"label": "prediction"} if isinstance(first[0], Samples) and first[0].label is None else {}
             writing.close({**self.attrs, **source, "skipped": json.dumps(skipped)})
+        self.written[shard(self.folder, number).name] = (self.options.shard_size - left - len(skipped), skipped)
         return True
 
     def _checked(
