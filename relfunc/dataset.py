@@ -260,10 +260,15 @@ Tell = Callable[[int], None]
 
 
 def _here(run: Run, todo: Sequence[int], tell: Tell) -> None:
-    size = run.options.shard_size
     with _interruptible(tell) as told:
         for number in todo:
-            run.shard(number, Reader(run.source.samples(number * size, (number + 1) * size)), told)
+            _one(run, number, told)
+
+
+def _one(run: Run, number: int, tell: Tell) -> None:
+    """Attribute one shard of a source with positions."""
+    size = run.options.shard_size
+    run.shard(number, Reader(run.source.samples(number * size, (number + 1) * size)), tell)
 
 
 def _through(run: Run, tell: Tell) -> None:
@@ -325,10 +330,9 @@ def _received(path: str, _: str) -> Run:
 
 
 def _elsewhere(path: str, key: str, number: int) -> int:
-    run = _received(path, key)
-    size, counts = run.options.shard_size, [0]
+    run, counts = _received(path, key), [0]
     if not shard(run.folder, number).exists():
-        run.shard(number, Reader(run.source.samples(number * size, (number + 1) * size)), counts.append)
+        _one(run, number, counts.append)
     return sum(counts)
 
 

@@ -69,7 +69,7 @@ def _cropped(grad: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def _spaced_out(grad: Tensor, sizes: Sequence[int], stride: list[int]) -> Tensor:
-    """Put zeros between the values along the last axes; libraries take ten times as long to convolve with them."""
+    """Put zeros between the values along the last axes; convolving with them takes much longer."""
     spaced = grad.new_zeros(*grad.shape[: grad.ndim - len(sizes)], *sizes)
     spaced[(..., *(slice(None, None, s) for s in stride))] = grad
     return spaced
