@@ -124,25 +124,34 @@ class Run:
         bool
             False if there were no samples, so that nothing was written.
         """
-        left, shape = self.options.shard_size, None
-        batch = first = list(samples.take(min(self.options.batch_size, left)))
+        count = self._count(number)
+        most, seen, shape = count or self.options.shard_size, 0, None
+        batch = first = list(samples.take(min(self.options.batch_size, most)))
         if not batch:
             return False
         skipped: list[tuple[str, str]] = []
-        with replacing(shard(self.folder, number)) as temporary, _writing(temporary, self) as writing:
+        with replacing(shard(self.folder, number)) as temporary, _writing(temporary, self, count) as writing:
             while batch:
                 whole = self._checked(batch, shape, skipped)
                 if whole:
                     shape = whole[0].x.shape[1:]
                     writing.append(*self._attributed(together(whole)))
-                count = sum(map(len, batch))
-                done(count)
-                left -= count
-                batch = list(samples.take(min(self.options.batch_size, left)))
+                read = sum(map(len, batch))
+                done(read)
+                seen += read
+                batch = list(samples.take(min(self.options.batch_size, most - seen)))
+            if count is not None and seen < count:
+                raise DataError(f"the data end {count - seen} samples early: their length is {self.source.length}")
             source = {"label": "prediction"} if isinstance(first[0], Samples) and first[0].label is None else {}
             writing.close({**self.attrs, **source, "skipped": json.dumps(skipped)})
-        self.written[shard(self.folder, number).name] = (self.options.shard_size - left - len(skipped), skipped)
+        self.written[shard(self.folder, number).name] = (seen - len(skipped), skipped)
         return True
+
+    def _count(self, number: int) -> int | None:
+        """How many samples a shard will hold, if that is certain."""
+        if self.source.length is None or self.options.on_error == "skip":
+            return None
+        return min(self.options.shard_size, self.source.length - number * self.options.shard_size)
 
     def _checked(
         self, batch: Sequence[Samples | Unreadable], shape: torch.Size | None, skipped: list[tuple[str, str]]
@@ -336,8 +345,8 @@ class _Writing:
 
 
 @contextlib.contextmanager
-def _writing(path: Path, run: Run) -> Iterator[_Writing]:
-    writer = Writer(path, run.source.dims, half=run.options.dtype == "float16")
+def _writing(path: Path, run: Run, count: int | None) -> Iterator[_Writing]:
+    writer = Writer(path, run.source.dims, count=count, half=run.options.dtype == "float16")
     try:
         with ThreadPoolExecutor(1, "relfunc-writer") as thread:
             yield _Writing(writer, run.classes, thread)

@@ -137,7 +137,9 @@ class Writer:
     """Writes one shard: inputs and attributions as they come, everything else at its end.
 
     What hardly shrinks is not compressed: relevance in float32 is mostly noise in its last bits, and compressing it
-    can take as long as computing it. Nor are samples of a few bytes.
+    can take as long as computing it. Nor are samples of a few bytes. Either way one sample can be read without others:
+    what is compressed, or of unknown number, has a chunk for each; the rest lies one behind the other, and spares the
+    time to write an index of chunks.
 
     Parameters
     ----------
@@ -145,16 +147,18 @@ class Writer:
         Where to write: a temporary name.
     dims : tuple of str, optional
         Names of the input's dimensions behind ``sample``.
+    count : int, optional
+        How many samples will come, if that is certain.
     half : bool
         Whether to round attributions to the ten bits of a float16's mantissa.
     """
 
-    def __init__(self, path: Path, dims: tuple[str, ...] | None, *, half: bool) -> None:
-        self._path, self._dims, self._half, self._size = path, dims, half, 0
+    def __init__(self, path: Path, dims: tuple[str, ...] | None, *, count: int | None, half: bool) -> None:
+        self._path, self._dims, self._count, self._half, self._size = path, dims, count, half, 0
         self._rest: list[dict[str, Any]] = []
         with NETCDF4_PYTHON_LOCK:
             self._file = netCDF4.Dataset(path, "w", format="NETCDF4")
-            self._file.createDimension(SAMPLE, None)
+            self._file.createDimension(SAMPLE, count)
 
     def append(self, attribution: np.ndarray, kept: np.ndarray | None, rest: dict[str, Any]) -> None:
         """Write a batch: its attributions and inputs now; identifiers, predictions, labels and targets at the end."""
@@ -212,12 +216,15 @@ class Writer:
                 self._file.createDimension(dim, size)
         is_bool = values.dtype == np.bool_
         half = name == ATTRIBUTION and self._half
+        zlib = half or _is_compressible(values)
+        chunks = {"chunksizes": (max(self._size, 1) if whole else 1, *shape)} if zlib or self._count is None else {}
         variable = self._file.createVariable(
             name,
             "i1" if is_bool else values.dtype,
             (SAMPLE, *dims),
-            chunksizes=(max(self._size, 1) if whole else 1, *shape),
-            **(_ZLIB if half or _is_compressible(values) else {}),
+            fill_value=False,
+            **chunks,
+            **(_ZLIB if zlib else {}),
             **(_HALF if half else {}),
         )
         if is_bool:
@@ -239,15 +246,20 @@ class Writer:
 
 def _is_compressible(values: np.ndarray) -> bool:
     """Whether zlib saves a fifth of samples that are not small, so that it is worth its time."""
-    few = np.ascontiguousarray(values[:8])
+    few = values[:8].reshape(len(values[:8]), -1)
     if few.nbytes < _WORTHWHILE * len(few):
         return False
-    shuffled = few.view(np.uint8).reshape(-1, few.itemsize).T.tobytes()
+    skip = max(0, few.shape[1] - _TRIED) // 2
+    middle = np.ascontiguousarray(few[:, skip : skip + _TRIED])
+    shuffled = middle.view(np.uint8).reshape(-1, few.itemsize).T.tobytes()
     return len(zlib.compress(shuffled, 1)) <= 0.8 * len(shuffled)
 
 
 _WORTHWHILE = 2048
 """Bytes of a sample from which on it is compressed; below, that takes longer than the network that it came from."""
+
+_TRIED = 2**13
+"""Values from the middle of a sample that tell how well it is compressed."""
 
 _ZLIB: dict[str, Any] = {"compression": "zlib", "complevel": 1, "shuffle": True}
 _HALF: dict[str, Any] = {"significant_digits": 10, "quantize_mode": "BitRound"}

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import pytest
 import torch
@@ -19,8 +20,8 @@ from torchvision.datasets import ImageFolder
 
 import relfunc as rf
 from relfunc.errors import SchemaError
-from relfunc.shards import RunError
-from relfunc.sources import DataError
+from relfunc.shards import RunError, _is_compressible
+from relfunc.sources import DataError, Labelled
 
 COUNT, SHAPE, CLASSES = 23, (1, 6, 6), 4
 
@@ -491,6 +492,36 @@ def test_samples_to_skip_are_left_out_and_listed(data, images, tmp_path, what):
     with rf.open_attributions(manifest) as results:
         assert name not in map(str, results["sample"].values)
         assert results.sizes["sample"] == (5 if what == "corrupt image" else COUNT - 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "layout"),
+    [
+        ({}, "contiguous"),
+        ({"on_error": "skip"}, [1, *SHAPE]),
+        ({"dtype": "float16"}, [1, *SHAPE]),
+    ],
+)
+def test_each_sample_lies_for_itself(data, tmp_path, options, layout):
+    attribute(data, tmp_path, **options)
+    with netCDF4.Dataset(tmp_path / "attributions-00000.nc") as file:
+        assert file["attribution"].chunking() == layout
+
+
+def test_data_shorter_than_they_say_are_not_filled_up(data, tmp_path, monkeypatch):
+    whole = Labelled.samples
+    monkeypatch.setattr(Labelled, "samples", lambda self, start, stop: whole(self, start, min(stop, COUNT - 1)))
+    with pytest.raises(DataError, match=f"the data end 1 samples early: their length is {COUNT}"):
+        attribute(data, tmp_path)
+    with rf.open_attributions(tmp_path) as written:
+        assert written.sizes["sample"] == COUNT // 8 * 8
+
+
+def test_pictures_are_compressed_where_that_pays():
+    noise = np.random.default_rng(0).integers(0, 256, (3, 3, 64, 64), np.uint8)
+    assert not _is_compressible(noise)
+    assert _is_compressible(noise // 64 * 64)
+    assert not _is_compressible(noise[..., :8, :8] // 64 * 64)
 
 
 def test_a_model_without_classes_is_refused(data, tmp_path):
