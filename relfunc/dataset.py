@@ -165,13 +165,13 @@ def _kept(identity: Mapping[str, Any], attrs: Mapping[str, str] | None) -> dict[
 
 
 def _run(run: Run, workers: int, client: Any, progress: Progress) -> None:
-    length, size = run.source.length, run.options.shard_size
+    length = run.source.length
     if length is None:
         with _bar(progress, None, 0) as tell:
             _through(run, tell)
         return
-    todo = list(remaining(run.folder, -(-length // size)))
-    left = sum(min(size, length - number * size) for number in todo)
+    todo = list(remaining(run.folder, -(-length // run.options.shard_size)))
+    left = sum(len(_positions(run, number)) for number in todo)
     with _bar(progress, length, length - left) as tell:
         if client is not None:
             _on_cluster(run, todo, client, tell)
@@ -267,8 +267,14 @@ def _here(run: Run, todo: Sequence[int], tell: Tell) -> None:
 
 def _one(run: Run, number: int, tell: Tell) -> None:
     """Attribute one shard of a source with positions."""
+    at = _positions(run, number)
+    run.shard(number, Reader(run.source.samples(at.start, at.stop)), tell, len(at))
+
+
+def _positions(run: Run, number: int) -> range:
+    """Where in the source a shard's samples are."""
     size = run.options.shard_size
-    run.shard(number, Reader(run.source.samples(number * size, (number + 1) * size)), tell)
+    return range(run.source.length or 0)[number * size : (number + 1) * size]
 
 
 def _through(run: Run, tell: Tell) -> None:

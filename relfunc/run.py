@@ -107,7 +107,7 @@ class Run:
             return Explanation(explain.method, explain.f, explain.options, torch.compile(explain.run))
         return torch.compile(explain)
 
-    def shard(self, number: int, samples: Reader, done: Callable[[int], None]) -> bool:
+    def shard(self, number: int, samples: Reader, done: Callable[[int], None], count: int | None = None) -> bool:
         """Attribute samples and write them as one shard.
 
         Parameters
@@ -118,16 +118,22 @@ class Run:
             What it is to hold comes next.
         done : callable
             Told how many samples each finished batch had; what it raises ends the shard, of which nothing is left.
+        count : int, optional
+            How many samples come, if the source knows.
 
         Returns
         -------
         bool
             False if there were no samples, so that nothing was written.
+
+        Raises
+        ------
+        DataError
+            If a sample cannot be attributed, or fewer come than ``count``.
         """
-        count = self._count(number)
         most, seen, shape = count or self.options.shard_size, 0, None
         batch = first = list(samples.take(min(self.options.batch_size, most)))
-        if not batch:
+        if not batch and count is None:
             return False
         skipped: list[tuple[str, str]] = []
         with replacing(shard(self.folder, number)) as temporary, _writing(temporary, self, count) as writing:
@@ -141,17 +147,13 @@ class Run:
                 seen += read
                 batch = list(samples.take(min(self.options.batch_size, most - seen)))
             if count is not None and seen < count:
-                raise DataError(f"the data end {count - seen} samples early: their length is {self.source.length}")
+                raise DataError(
+                    f"the data end {count - seen} samples early: their length is {self.source.length}; correct it"
+                )
             source = {"label": "prediction"} if isinstance(first[0], Samples) and first[0].label is None else {}
             writing.close({**self.attrs, **source, "skipped": json.dumps(skipped)})
         self.written[shard(self.folder, number).name] = (seen - len(skipped), skipped)
         return True
-
-    def _count(self, number: int) -> int | None:
-        """How many samples a shard will hold, if that is certain."""
-        if self.source.length is None or self.options.on_error == "skip":
-            return None
-        return min(self.options.shard_size, self.source.length - number * self.options.shard_size)
 
     def _checked(
         self, batch: Sequence[Samples | Unreadable], shape: torch.Size | None, skipped: list[tuple[str, str]]
@@ -346,7 +348,8 @@ class _Writing:
 
 @contextlib.contextmanager
 def _writing(path: Path, run: Run, count: int | None) -> Iterator[_Writing]:
-    writer = Writer(path, run.source.dims, count=count, half=run.options.dtype == "float16")
+    certain = count if run.options.on_error == "raise" else None
+    writer = Writer(path, run.source.dims, count=certain, half=run.options.dtype == "float16")
     try:
         with ThreadPoolExecutor(1, "relfunc-writer") as thread:
             yield _Writing(writer, run.classes, thread)

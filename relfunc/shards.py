@@ -246,7 +246,8 @@ class Writer:
 
 def _is_compressible(values: np.ndarray) -> bool:
     """Whether zlib saves a fifth of samples that are not small, so that it is worth its time."""
-    few = values[:8].reshape(len(values[:8]), -1)
+    few = values[:8]
+    few = few.reshape(len(few), -1)
     if few.nbytes < _WORTHWHILE * len(few):
         return False
     skip = max(0, few.shape[1] - _TRIED) // 2

@@ -508,11 +508,13 @@ def test_each_sample_lies_for_itself(data, tmp_path, options, layout):
         assert file["attribution"].chunking() == layout
 
 
-def test_data_shorter_than_they_say_are_not_filled_up(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize("missing", [1, COUNT % 8])  # of the last shard: some, or all
+def test_data_shorter_than_they_say_are_not_filled_up(data, tmp_path, monkeypatch, missing, on_error):
     whole = Labelled.samples
-    monkeypatch.setattr(Labelled, "samples", lambda self, start, stop: whole(self, start, min(stop, COUNT - 1)))
-    with pytest.raises(DataError, match=f"the data end 1 samples early: their length is {COUNT}"):
-        attribute(data, tmp_path)
+    monkeypatch.setattr(Labelled, "samples", lambda self, start, stop: whole(self, start, min(stop, COUNT - missing)))
+    with pytest.raises(DataError, match=f"the data end {missing} samples early: their length is {COUNT}"):
+        attribute(data, tmp_path, on_error=on_error)
     with rf.open_attributions(tmp_path) as written:
         assert written.sizes["sample"] == COUNT // 8 * 8
 
