@@ -22,9 +22,10 @@ from .timing import interleave, ratio, summary
 
 
 def run(quick: bool, device: str = "cpu") -> list[dict[str, Any]]:
+    rounds = 3 if quick else 9
     rows = [
-        _overhead("demo's CNN", _small(2_000 if quick else 20_000, device), 256, 1.2, 3 if quick else 9, device),
-        _overhead("vgg16", _large(4 if quick else 32, 64 if quick else 224, device), 8, 1.05, 3, device),
+        _overhead("demo's CNN", _small(2_000 if quick else 20_000, device), 256, 1.2, rounds, device),
+        _overhead("vgg16", _large(4 if quick else 32, 64 if quick else 224, device), 8, 1.05, rounds, device),
     ]
     return rows if device != "cpu" else [*rows, _growth(quick)]
 

@@ -136,10 +136,10 @@ def summary(path: Path) -> tuple[int, list[tuple[str, str]]]:
 class Writer:
     """Writes one shard: inputs and attributions as they come, everything else at its end.
 
-    What hardly shrinks is not compressed: relevance in float32 is mostly noise in its last bits, and compressing it
-    can take as long as computing it. Nor are samples of a few bytes. Either way one sample can be read without others:
-    what is compressed, or of unknown number, has a chunk for each; the rest lies one behind the other, and spares the
-    time to write an index of chunks.
+    What zlib does not halve is not compressed: relevance in float32 is mostly noise in its last bits, of which it saves
+    a fifth, in ten times the time that writing takes; a photograph of 8 bits likewise. Nor are samples of a few bytes.
+    Either way one sample can be read without others: what is compressed, or of unknown number, has a chunk for each;
+    the rest lies one behind the other, and spares the time to write an index of chunks.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ class Writer:
 
 
 def _is_compressible(values: np.ndarray) -> bool:
-    """Whether zlib saves a fifth of samples that are not small, so that it is worth its time."""
+    """Whether zlib halves samples that are not small, so that it is worth its time."""
     few = values[:8]
     few = few.reshape(len(few), -1)
     if few.nbytes < _WORTHWHILE * len(few):
@@ -253,7 +253,7 @@ def _is_compressible(values: np.ndarray) -> bool:
     skip = max(0, few.shape[1] - _TRIED) // 2
     middle = np.ascontiguousarray(few[:, skip : skip + _TRIED])
     shuffled = middle.view(np.uint8).reshape(-1, few.itemsize).T.tobytes()
-    return len(zlib.compress(shuffled, 1)) <= 0.8 * len(shuffled)
+    return len(zlib.compress(shuffled, 1)) <= 0.5 * len(shuffled)
 
 
 _WORTHWHILE = 2048
