@@ -216,15 +216,15 @@ class Writer:
                 self._file.createDimension(dim, size)
         is_bool = values.dtype == np.bool_
         half = name == ATTRIBUTION and self._half
-        zlib = half or _is_compressible(values)
-        chunks = {"chunksizes": (max(self._size, 1) if whole else 1, *shape)} if zlib or self._count is None else {}
+        compressed = half or _is_compressible(values)
+        chunked = compressed or self._count is None
         variable = self._file.createVariable(
             name,
             "i1" if is_bool else values.dtype,
             (SAMPLE, *dims),
             fill_value=False,
-            **chunks,
-            **(_ZLIB if zlib else {}),
+            chunksizes=(max(self._size, 1) if whole else 1, *shape) if chunked else None,
+            **(_ZLIB if compressed else {}),
             **(_HALF if half else {}),
         )
         if is_bool:
