@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relfunc.interventions import Intervened, intervene, parameters_behind
+from relfunc.captured import Captured
+from relfunc.interventions import intervene, parameters_behind
 
 from .compare import compare, text
 from .concepts import ArtifactModel, Concept, linear_probe, signal_pattern
@@ -39,9 +40,7 @@ __all__ = [
 ]
 
 
-def projective(
-    model: nn.Module, node: str, concept: Concept, *, example_inputs: tuple[Any, ...] | None = None
-) -> Intervened:
+def projective(model: nn.Module, node: str, concept: Concept, *, example_inputs: Any = None) -> Captured:
     """Return a model in which every sample lies where those without the artifact do: P-ClArC [1]_.
 
     Parameters
@@ -76,9 +75,7 @@ def projective(
     return intervene(model, {node: ArtifactModel(concept.vector, concept.absent)}, example_inputs=example_inputs)
 
 
-def additive(
-    model: nn.Module, node: str, concept: Concept, *, example_inputs: tuple[Any, ...] | None = None
-) -> Intervened:
+def additive(model: nn.Module, node: str, concept: Concept, *, example_inputs: Any = None) -> Captured:
     """Return a model in which every sample lies where those with the artifact do: the augmentation of A-ClArC [1]_.
 
     Parameters
@@ -116,7 +113,7 @@ def fine_tune(
     learning_rate: float = 1e-3,
     batch_size: int = 64,
     seed: int = 0,
-    example_inputs: tuple[Any, ...] | None = None,
+    example_inputs: Any = None,
 ) -> dict[str, Tensor]:
     """Train the layers behind a node while a random half of each batch has the artifact added to it: A-ClArC [1]_.
 

@@ -4,9 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import attribution, canonize, capture, composites, errors, heatmap, methods, ops, rules, schema, toml
+    from . import attribution, canonize, composites, errors, heatmap, methods, ops, rules, schema, toml
     from .accounting import audit, plan
     from .attribution import gradient, per_class, relevance_at
+    from .captured import Captured, capture
     from .dataset import attribute_dataset
     from .function import lrp
     from .interventions import activations, intervene
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .virelay import to_virelay
 
 __all__ = [
+    "Captured",
     "activations",
     "attribute_dataset",
     "attribution",
@@ -45,9 +47,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Captured": "captured",
     "activations": "interventions",
     "attribute_dataset": "dataset",
     "audit": "accounting",
+    "capture": "captured",
     "gradient": "attribution",
     "input_x_gradient": "methods",
     "integrated_gradients": "methods",

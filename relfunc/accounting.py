@@ -8,19 +8,18 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from .arguments import as_call
 from .assignment import AnyComposite, operations
-from .attribution import Target, seed
 from .facts import dead_below_zero
 from .function import Relevance, lrp
-from .ops import OPS, Ops, name_of
+from .ops import OPS, Ops
 from .propagate import Propagate, bias_of, evaluate, share_of
-from .rewrite import propagation
+from .rewrite import Seeding, propagation
 from .tables import Rule
+from .target import Target, seed
 
 
-def plan(
-    model: nn.Module, composite: AnyComposite, *, ops: Ops = OPS, example_inputs: tuple[Any, ...] | None = None
-) -> pd.DataFrame:
+def plan(model: nn.Module, composite: AnyComposite, *, ops: Ops = OPS, example_inputs: Any = None) -> pd.DataFrame:
     """List the rule of every operation of a model, before anything runs.
 
     Parameters
@@ -31,7 +30,7 @@ def plan(
         The rule of each operation.
     ops : mapping
         The operations, as for :func:`relfunc.lrp`.
-    example_inputs : tuple, optional
+    example_inputs : Tensor, tuple or mapping, optional
         As for :func:`relfunc.lrp`.
 
     Returns
@@ -57,7 +56,7 @@ def plan(
     relu          relu                  pass()
     linear_1    linear  epsilon(epsilon=1e-06)
     """
-    f = lrp(model, composite, ops=ops, example_inputs=example_inputs)
+    f = lrp(model, composite, ops=ops, example_inputs=example_inputs)._lrp
     dead = dead_below_zero(f.graph, f.known, f.rules)
     rows = []
     for node, operation in operations(f.graph, f.known).items():
@@ -80,7 +79,7 @@ _PLAN_COLUMNS = ["node", "module", "operation", "type", "rule", "forwards", "lin
 
 
 def _forwards(step: Propagate) -> int:
-    if not isinstance(step.rule, Rule) or step.call.is_combination:
+    if not isinstance(step.rule, Rule) or not step.call.transposed:
         return 0
     return sum(not step.rule.is_forward(term) for branch in step.rule.branches for term in branch.terms)
 
@@ -92,7 +91,7 @@ def audit(
     target: Target = None,
     *,
     ops: Ops = OPS,
-    example_inputs: tuple[Any, ...] | None = None,
+    example_inputs: Any = None,
 ) -> pd.DataFrame:
     """Account for the relevance entering and leaving every operation.
 
@@ -129,10 +128,12 @@ def audit(
     True
     """
     f = lrp(model, composite, ops=ops, example_inputs=example_inputs)
-    xs = x if isinstance(x, tuple) else (x,)
     ledger = _Ledger(f)
     with torch.no_grad():
-        _, relevances = ledger.run(*f.inputs(*xs), *f.parameter_values(), seed(target))
+        args, kwargs = as_call(x)
+        values = f._lrp.values(args, kwargs)
+        output, relevances = ledger.run(*values, *f._lrp.parameters(), seed(target))
+        f._lrp.check(args, kwargs, values, output)
     rows = [entry.row() for entry in ledger.entries]
     absorbed = {column: sum(row[column] for row in rows) for column in ("bias", "stabilizer", "dropped")}
     total = {"node": "total", "rule": "", "relevance": ledger.seeded, "passed": _total(relevances), **absorbed}
@@ -162,7 +163,7 @@ class _Ledger(fx.Interpreter):
     """Runs a program and writes down what each of its propagations does."""
 
     def __init__(self, f: Relevance) -> None:
-        super().__init__(f.program.run)
+        super().__init__(f._lrp.program.run)
         self.entries: list[_Entry] = []
         self.seeded = 0.0
 
@@ -172,7 +173,7 @@ class _Ledger(fx.Interpreter):
         result = super().call_function(target, args, kwargs)
         if isinstance(target, Propagate):
             self.entries.append(_entry(target, result, *args))
-        elif name_of(target) == "seed_relevance":
+        elif isinstance(target, Seeding):
             self.seeded = _total(result)
         return result
 
@@ -183,7 +184,7 @@ def _entry(step: Propagate, sent: tuple[Any, ...], relevance: Any, output: Any, 
     entry = _Entry(step.node, str(step.rule), _total(relevance), _total(passed))
     if not isinstance(step.rule, Rule):
         return entry
-    if step.call.is_combination:
+    if not step.call.transposed:
         share = relevance / step.rule.stabilizer(output)
         entry.stabilizer = _total(relevance - share * output)
         entry.bias = entry.relevance - entry.passed - entry.stabilizer

@@ -6,12 +6,15 @@ cotangent of the operation's output and then the operation's own arguments.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from .spellings import words
 
 
 def _reshaped(cotangent: Tensor, x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -35,15 +38,32 @@ def _joined(cotangents: Sequence[Tensor], x: Tensor, _: Any, dim: int = 0) -> Te
     return torch.cat(list(cotangents), dim)
 
 
-def _put(cotangent: Tensor, x: Any, index: Any) -> Any:
+def _restacked(cotangents: Sequence[Tensor], x: Tensor, dim: int = 0) -> Tensor:
+    return torch.stack(list(cotangents), dim)
+
+
+def _put(cotangent: Any, x: Any, index: Any) -> Any:
     if isinstance(x, Tensor):
         grad = cotangent.new_zeros(x.shape)
         grad[index] = cotangent
         return grad
-    return type(x)([cotangent if i == index % len(x) else torch.zeros_like(part) for i, part in enumerate(x)])
+    if isinstance(x, Mapping):
+        return {key: cotangent if key == index else _nothing(part) for key, part in x.items()}
+    chosen = (
+        dict(zip(range(len(x))[index], cotangent, strict=True))
+        if isinstance(index, slice)
+        else {index % len(x): cotangent}
+    )
+    parts = [chosen[i] if i in chosen else _nothing(part) for i, part in enumerate(x)]
+    return type(x)(*parts) if hasattr(x, "_fields") else parts if isinstance(x, list) else tuple(parts)
 
 
-def _spread(cotangent: Tensor, x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+def _nothing(part: Any) -> Any:
+    return pytree.tree_map_only(Tensor, torch.zeros_like, part)
+
+
+def _spread(cotangent: Tensor, x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None) -> Tensor:
+    dim = axis if dim is None else dim
     dims = range(x.ndim) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
     kept = {d % x.ndim for d in dims} if x.ndim else set()
     shape = [1 if d in kept else size for d, size in enumerate(x.shape)]
@@ -110,14 +130,17 @@ def adjoint_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call
 
 def _is_basic(index: Any) -> bool:
     items = index if isinstance(index, tuple) else (index,)
-    return all(i is None or i is Ellipsis or isinstance(i, int | slice) for i in items)
+    return all(
+        i is None or i is Ellipsis or (isinstance(i, int | slice | str) and not isinstance(i, bool)) for i in items
+    )
 
 
 ADJOINTS: Final[dict[str, Callable[..., Any]]] = {
     **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous"), _reshaped),
-    **dict.fromkeys(("transpose", "swapaxes", "t"), _swapped),
-    **dict.fromkeys(("cat", "concat", "concatenate"), _split_up),
+    **dict.fromkeys(("transpose", "t"), _swapped),
+    "cat": _split_up,
     **dict.fromkeys(("chunk", "split"), _joined),
+    "unbind": _restacked,
     "permute": _permuted,
     "getitem": _put,
     "sum": _spread,
@@ -127,4 +150,10 @@ ADJOINTS: Final[dict[str, Callable[..., Any]]] = {
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "relu": _relu,
 }
-"""By operation: ``(cotangent, *its arguments) -> cotangent of its first argument``."""
+"""By canonical name of torch's operation: ``(cotangent, *its arguments) -> cotangent of its first argument``."""
+
+BY_SHAPE: Final = words(
+    "view reshape flatten unflatten squeeze unsqueeze contiguous permute transpose t cat chunk split unbind getitem "
+    "sum mean"
+)
+"""Those that read nothing of the operation's input but its shape."""

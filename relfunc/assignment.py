@@ -4,18 +4,18 @@ A composite is any function from an :class:`Operation` to a rule or None. :class
 rows, tried in order.
 """
 
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from torch import fx
 
-from .errors import RelfuncError
+from .errors import RelfuncError, warn
 from .facts import Facts
-from .ops import LATER, name_of
-from .tables import AnyRule, Rule
+from .ops import Op, name_of
+from .tables import AnyRule, Rule, Term
 
 
 class CompositeError(RelfuncError, ValueError):
@@ -62,7 +62,8 @@ class Row:
     Parameters
     ----------
     by : {"type", "first", "name"}
-        Match the operation's type, its type if none of that type ran before, or its module path.
+        Match the operation's type, its type if none of that type ran before, or its module path (then only if the
+        rule is for such operations: a module may run others beside, such as views).
     pattern : str
         Types separated by ``|``, ``*`` for any; or a shell-style pattern for a module path.
     rule : rule
@@ -76,11 +77,7 @@ class Row:
     def matches(self, operation: Operation) -> bool:
         """Whether an operation gets this row's rule."""
         if self.by == "name":
-            return fnmatchcase(operation.path, self.pattern) and operation.kind in {
-                "affine",
-                "combination",
-                "activation",
-            }
+            return fnmatchcase(operation.path, self.pattern) and _suits(self.rule, operation)
         types = set(self.pattern.split("|"))
         matched = "*" in types or bool(types & {operation.type, operation.kind})
         return matched and (self.by == "type" or not types & operation.preceding)
@@ -184,34 +181,63 @@ def assign(graph: fx.Graph, known: Facts, composite: AnyComposite) -> dict[fx.No
         rule = composite(operation)
         where = f"'{operation.name}' (node '{operation.node}'{f', {operation.line}' if operation.line else ''})"
         if rule is None:
-            raise CompositeError(f"no rule for {where}: {_way_out(operation)}")
+            raise CompositeError(f"no rule for {where}: {_way_out(operation, known.ops.get(node))}")
         if isinstance(rule, Rule) and known.data.intersection(_parameter_nodes(node, operation)):
             raise CompositeError(
                 f"the weights of {where} depend on the input, so that {rule.name} has no meaning there"
             )
         assigned[node] = rule
-    if isinstance(composite, Composite) and composite.rows and not _applies(composite, described.values()):
-        wanted = ", ".join(row.pattern for row in composite.rows)
-        warnings.warn(
-            f"composite {composite.name} matches no operation of this model, which has no {wanted}: "
-            "the result is what its other rows give, such as the plain gradient",
-            CompositeWarning,
-            stacklevel=4,
-        )
+    if isinstance(composite, Composite):
+        _warn_of_idle_rows(composite, list(described.values()))
     return assigned
 
 
-def _applies(composite: Composite, described: Iterable[Operation]) -> bool:
-    return any(row.matches(operation) for operation in described for row in composite.rows)
+def _warn_of_idle_rows(composite: Composite, described: list[Operation]) -> None:
+    """Warn if no row of a composite's own matches anything, or a name in it is no module's."""
+    idle = [row for row in composite.rows if not any(map(row.matches, described))]
+    if composite.rows and len(idle) == len(composite.rows):
+        wanted = ", ".join(row.pattern for row in composite.rows)
+        warn(
+            f"composite {composite.name} matches no operation of this model, which has no {wanted}: "
+            "the result is what its other rows give, such as the plain gradient",
+            CompositeWarning,
+        )
+        return
+    for row in idle:
+        if row.by == "name":
+            paths = list(dict.fromkeys(operation.path for operation in described))
+            same = [path for path in paths if fnmatchcase(path, row.pattern)]
+            close = get_close_matches(row.pattern, paths)
+            hint = f": did you mean {' or '.join(map(repr, close))}?" if close else ": no module has such a path"
+            reason = f": {same[0]!r} has no operation that {row.rule} is for" if same else hint
+            warn(f"composite {composite.name}: the name {row.pattern!r} matches no operation{reason}", CompositeWarning)
+
+
+def _suits(rule: AnyRule, operation: Operation) -> bool:
+    """Whether a rule given by a module's path is meant for one of the module's operations."""
+    if isinstance(rule, Rule):
+        in_proportion = all(branch.terms == (Term(),) for branch in rule.branches)
+        return operation.kind == "affine" or (operation.kind == "combination" and in_proportion)
+    return operation.kind in _MEANT_FOR.get(getattr(rule, "name", ""), _ANY_KIND)
+
+
+_ANY_KIND: Final = {"affine", "combination", "activation", "pool", "product", "other"}
+_MEANT_FOR: Final = {
+    "pass": {"activation", "scaling", "affine"},
+    "guided_backprop": {"activation"},
+    "deconvnet": {"activation"},
+    "beta_smooth": {"activation"},
+    "proportional": {"pool"},
+    "signal": {"product"},
+    "bilinear": {"product"},
+}
 
 
 def _parameter_nodes(node: fx.Node, operation: Operation) -> list[Any]:
     return [a for a in node.args[1:3] if isinstance(a, fx.Node)] if operation.kind == "affine" else []
 
 
-def _way_out(operation: Operation) -> str:
-    if operation.name in LATER:
-        return "relfunc has no rule for this operation yet; explain the part of the model before or behind it"
-    if operation.kind:
-        return "add a row for it to the composite"
-    return "pass ops={**OPS, function: Op(...)} to say which kind of operation it is"
+def _way_out(operation: Operation, op: Op | None) -> str:
+    if op is None:
+        return "pass ops={**OPS, function: Op(...)} to say which kind of operation it is"
+    return op.refused or "add a row for it to the composite"

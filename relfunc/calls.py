@@ -6,10 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from .adjoints import adjoint_of
-from .ops import name_of
-from .transposes import TRANSPOSES
+from .affine import scale_shift
+from .ops import Op, find, name_of
+from .spellings import spelling
+from .transposes import TRANSPOSES, sum_to
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,17 @@ class Call:
         Its arguments, with a :class:`Slot` for every value of the graph.
     data : tuple of int
         Slots that carry relevance.
+    op : Op, optional
+        Its row, where that is not :data:`relfunc.ops.OPS`'s.
 
     Attributes
     ----------
     name : str
-        Canonical name of the function.
+        Name of the function, for people.
+    known : str
+        Canonical name of torch's function; empty for another.
+    transposed : str
+        Under which name :data:`relfunc.transposes.TRANSPOSES` has it; empty for all but affine operations of ours.
     adjoint : callable or None
         Its transposed Jacobian, if that is written out.
     """
@@ -44,20 +53,27 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     data: tuple[int, ...]
+    op: Op | None = None
     name: str = field(init=False)
-
+    known: str = field(init=False)
+    transposed: str = field(init=False)
     adjoint: Callable[..., Any] | None = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", name_of(self.target))
-        first = _slots(self.args[:1])
-        adjoint = adjoint_of(self.name, self.args, self.kwargs) if set(self.data) <= set(first) else None
-        object.__setattr__(self, "adjoint", adjoint)
-
-    @property
-    def is_combination(self) -> bool:
-        """Whether a table reads it as a linear operation without parameters."""
-        return self.name not in TRANSPOSES
+        op = self.op or find(self.target)
+        known = spelling(self.target) or ""
+        affine = known or ("scale_shift" if self.target is scale_shift else "")
+        within = set(self.data) <= set(_slots(self.args[:1]))
+        by_weights = within and op is not None and op.kind == "affine" and affine in TRANSPOSES
+        derived = {
+            "op": op,
+            "name": name_of(self.target),
+            "known": known,
+            "transposed": affine if by_weights else "",
+            "adjoint": adjoint_of(known, self.args, self.kwargs) if known and within else None,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def __call__(self, *values: Any) -> Any:
         """Run the operation."""
@@ -66,7 +82,7 @@ class Call:
 
     def transpose(self, cotangent: Any, *values: Any) -> tuple[Any, ...]:
         """Multiply by the transposed Jacobian at ``values``; one result for each data slot."""
-        if self.name in {"add", "iadd", "radd"} and not self.kwargs:
+        if self.known == "add" and not self.kwargs:
             return tuple(sum_to(cotangent, values[slot].shape) for slot in self.data)
         if self.adjoint is not None:
             args, kwargs = _filled((self.args, self.kwargs), values)
@@ -77,14 +93,42 @@ class Call:
                 if isinstance(self.args[0], tuple | list)
                 else (grads,)
             )
+        return self._differentiated(cotangent, *values)
 
-        def of_data(*data: Any) -> Any:
+    def _differentiated(self, cotangent: Any, *values: Any) -> tuple[Any, ...]:
+        """Multiply by the transposed Jacobian of what can be differentiated; zeros for what cannot."""
+        leaves = {slot: pytree.tree_flatten(values[slot]) for slot in self.data}
+        smooth = [(slot, i) for slot, (parts, _) in leaves.items() for i, a in enumerate(parts) if is_smooth(a)]
+
+        def of_smooth(*given: Tensor) -> tuple[Tensor, ...]:
             filled = list(values)
-            for slot, value in zip(self.data, data, strict=True):
-                filled[slot] = value
-            return self(*filled)
+            parts = {slot: list(flat) for slot, (flat, _) in leaves.items()}
+            for (slot, i), a in zip(smooth, given, strict=True):
+                parts[slot][i] = a
+            for slot, flat in parts.items():
+                filled[slot] = pytree.tree_unflatten(flat, leaves[slot][1])
+            return tuple(a for a in pytree.tree_leaves(self(*filled)) if is_smooth(a))
 
-        return torch.func.vjp(of_data, *(values[slot] for slot in self.data))[1](cotangent)
+        outputs, vjp = torch.func.vjp(of_smooth, *(leaves[slot][0][i] for slot, i in smooth))[:2]
+        given = [c for c in pytree.tree_leaves(cotangent) if isinstance(c, Tensor)]
+        arriving = given if len(given) == len(outputs) else [c for c in given if is_smooth(c)]
+        grads = dict(zip(smooth, vjp(tuple(arriving)), strict=True))
+        return tuple(
+            pytree.tree_unflatten(
+                [grads[slot, i] if (slot, i) in grads else zeros_like(a) for i, a in enumerate(parts)], spec
+            )
+            for slot, (parts, spec) in leaves.items()
+        )
+
+
+def is_smooth(a: Any) -> bool:
+    """Whether a value is a tensor that can be differentiated by."""
+    return isinstance(a, Tensor) and (a.is_floating_point() or a.is_complex())
+
+
+def zeros_like(a: Any) -> Any:
+    """Return no relevance, for tensors and what holds them; of anything else, itself."""
+    return pytree.tree_map_only(Tensor, torch.zeros_like, a)
 
 
 def _slots(structure: Any) -> list[int]:
@@ -105,10 +149,3 @@ def _filled(structure: Any, values: tuple[Any, ...]) -> Any:
     if isinstance(structure, slice):
         return slice(*(_filled(bound, values) for bound in (structure.start, structure.stop, structure.step)))
     return structure
-
-
-def sum_to(a: Tensor, shape: torch.Size) -> Tensor:
-    """Undo broadcasting by summing."""
-    a = a.sum(tuple(range(a.ndim - len(shape)))) if a.ndim > len(shape) else a
-    stretched = tuple(d for d, size in enumerate(shape) if size == 1 and a.shape[d] != 1)
-    return a.sum(stretched, keepdim=True) if stretched else a

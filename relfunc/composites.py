@@ -40,7 +40,7 @@ def by_type(table: Mapping[str, AnyRule], *, name: str = "by_type") -> Composite
     ----------
     table : mapping
         From a type (``convolution``, ``linear``, ``relu``, ``activation``, ``sum``, ``average_pool``, ``max_pool``,
-        ``batch_norm``, ``product``, ``move``, or ``*``; several separated by ``|``) to a rule.
+        ``batch_norm``, ``product``, ``matrix_product``, ``move``, or ``*``; several separated by ``|``) to a rule.
     name : str
         The composite's name.
 
@@ -151,6 +151,7 @@ def base(stabilizer: float | Stabilizer = 1e-6) -> tuple[Row, ...]:
     return (
         Row("type", "activation|batch_norm|scaling", rules.pass_()),
         Row("type", "sum|average_pool|interpolation", rules.norm(stabilizer=stabilizer)),
+        Row("type", "matrix_product", rules.bilinear(stabilizer=stabilizer)),
         Row("type", "product", rules.signal()),
         Row("type", "max_pool|move", rules.gradient()),
     )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from tqdm import tqdm
 
-from .capture import Captured
+from .captured import Captured
 from .explanation import Explain, Explanation
 from .function import Relevance
 from .run import Options, Run
@@ -205,14 +205,15 @@ def _named(explain: Explain) -> dict[str, str]:
     made = {"method": explain.method.__name__, "options": repr(sorted(explain.options.items()))}
     f = explain.f
     if isinstance(f, nn.Module):
-        model = f.made_by[0] if isinstance(f, Relevance) else f
-        code = [f.graph.python_code("self").src, *_held(f.graph)] if isinstance(f, Relevance | Captured) else []
+        model = f._lrp.model if isinstance(f, Relevance) else f
+        graph = f._lrp.graph if isinstance(f, Relevance) else f.graph if isinstance(f, Captured) else None
+        code = [] if graph is None else [graph.python_code("self").src, *_held(graph)]
         made["model"] = f"{type(model).__module__}.{type(model).__qualname__}"
         made["parameters"] = digest(*code, *itertools.starmap(_digest_of_value, model.state_dict().items()))
     if isinstance(f, Relevance):
         made["method"] = "lrp" if made["method"] == "gradient" else f"{made['method']} of lrp"
-        made["composite"] = getattr(f.made_by[1], "name", "") or repr(f.made_by[1])
-        made["rules"] = digest(str([(node.name, str(rule)) for node, rule in f.rules.items()]))
+        made["composite"] = getattr(f._lrp.composite, "name", "") or repr(f._lrp.composite)
+        made["rules"] = digest(str([(node.name, str(rule)) for node, rule in f._lrp.rules.items()]))
     return made
 
 

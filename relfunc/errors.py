@@ -1,8 +1,24 @@
 """The errors a user can cause and mend; the command line prints their message without a traceback."""
 
+import sys
+import warnings
+from pathlib import Path
+
 
 class RelfuncError(Exception):
     """Base of every error whose message says what was wrong, what came, and what to do."""
+
+
+class CaptureError(RelfuncError, ValueError):
+    """A model cannot be turned into a graph of functions, or the graph is not the model."""
+
+
+class TargetError(RelfuncError, ValueError):
+    """A target does not fit the output it was given for."""
+
+
+class InputError(RelfuncError, ValueError):
+    """An input cannot be explained."""
 
 
 class SchemaError(RelfuncError, ValueError):
@@ -11,3 +27,19 @@ class SchemaError(RelfuncError, ValueError):
 
 class RuleError(RelfuncError, ValueError):
     """A rule was given parameters it cannot work with."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside this package that asked for what is warned of.
+
+    Parameters
+    ----------
+    message : str
+        What is to be known.
+    category : type
+        Of the warning.
+    """
+    frame, level = sys._getframe(0), 0
+    while frame is not None and Path(frame.f_code.co_filename).parent == Path(__file__).parent:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level + 1)

@@ -6,11 +6,13 @@ negative, a branch for negative outputs where no relevance can arrive at one. Wh
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import fx
+from torch.utils import _pytree as pytree
 
-from .ops import OPS, Op, Ops, find, name_of
+from .bounds import ANY, Interval, bounds_of
+from .ops import Op, op_of
+from .spellings import spelling
 from .tables import AnyRule, Elementary, Rule
 
 
@@ -25,7 +27,7 @@ class Facts:
     nonnegative : frozenset of torch.fx.Node
         Data nodes whose values are never negative.
     gates : frozenset of torch.fx.Node
-        Data nodes whose values lie between 0 and 1 by a sigmoid or its like.
+        Data nodes whose values lie between 0 and 1.
     ops : Mapping
         The operation of every data node that the table knows.
     """
@@ -36,103 +38,68 @@ class Facts:
     ops: Mapping[fx.Node, Op]
 
 
-def facts(graph: fx.Graph, ops: Ops = OPS) -> Facts:
+def facts(graph: fx.Graph) -> Facts:
     """Collect the facts that follow from the operations alone.
 
     Parameters
     ----------
     graph : torch.fx.Graph
-        From :func:`relfunc.canonize.canonize`.
-    ops : mapping
-        The operations, as :data:`relfunc.ops.OPS`.
+        From :func:`relfunc.canonize.canonize`, with the row of each operation on its node.
 
     Returns
     -------
     Facts
     """
     data: set[fx.Node] = set()
-    nonnegative: set[fx.Node] = set()
-    gates: set[fx.Node] = set()
+    bounds: dict[fx.Node, Interval] = {}
     known: dict[fx.Node, Op] = {}
     for node in graph.nodes:
         if node.op == "placeholder":
             data.add(node)
-        if node.op != "call_function":
+            bounds[node] = ANY
+        if node.op != "call_function" or data.isdisjoint(node.all_input_nodes):
             continue
-        op = _at(node, find(node.target, ops), data)
-        inputs = data.intersection(node.all_input_nodes)
-        if not inputs or (op is not None and op.kind == "static"):
+        op = _at(node, op_of(node), data)
+        if op is not None and op.kind == "static":
             continue
         data.add(node)
-        if op is None:
-            continue
-        known[node] = op
-        if (
-            op.sign == "always"
-            or _raises_to_nonnegative(node)
-            or (op.sign == "kept" and inputs <= nonnegative and _constants_are_nonnegative(node, data))
-        ):
-            nonnegative.add(node)
-        if op.gate or (op.kind == "move" and inputs <= gates):
-            gates.add(node)
-    return Facts(frozenset(data), frozenset(nonnegative), frozenset(gates), known)
+        bounds[node] = ANY if op is None else bounds_of(node, op, bounds)
+        if op is not None:
+            known[node] = op
+    return Facts(
+        frozenset(data),
+        frozenset(node for node, (low, _) in bounds.items() if low >= 0),
+        frozenset(node for node, (low, high) in bounds.items() if low >= 0 and high <= 1),
+        known,
+    )
 
 
 def _at(node: fx.Node, op: Op | None, data: set[fx.Node]) -> Op | None:
     """Return what an operation is for the inputs it has here: a product or sum with a constant is neither."""
     if op is None:
         return None
-    name = name_of(node.target)
-    operands: tuple[Any, ...] = (*node.args, *node.kwargs.values())
-    varying = (
-        len([a for a in operands if a in data]) if name in _OF_TWO else len(data.intersection(node.all_input_nodes))
-    )
-    if op.kind == "scaling":
-        return op if varying == 1 and operands[0] in data else None
-    if name in _OF_TWO and varying == 1:
-        return replace(op, kind="scaling", type="shift" if name in {"add", "sub", "rsub"} else "scaling")
-    if op.kind == "product" and name not in _OF_TWO:
-        return replace(op, kind="combination", type="sum") if varying == 1 else None
+    operands = pytree.tree_leaves((node.args, dict(node.kwargs)))
+    places = [i for i, a in enumerate(operands) if isinstance(a, fx.Node) and a in data]
+    if op.kind == "static" or not places:
+        return op
+    if len(places) == 1 and (op.alone or op.second):
+        here = op.second if op.second is not None and places[0] > 0 else op.alone
+        return op if here is None else replace(here, name=op.name, type=here.type or here.kind, memory=op.memory)
+    if len(places) > 1 and (op.matrix or op.bilinear) and op.kind not in {"product", "other"}:
+        return replace(op, kind="other", type="", refused=_NO_SUM.format(op.kind))
+    if len(places) > 1 and op.kind == "scaling":
+        return replace(op, kind="other", type="", refused=_NO_SCALING)
     return op
 
 
-_OF_TWO = {"add", "sub", "rsub", "mul", "multiply"}
-
-
-def _constants_are_nonnegative(node: fx.Node, data: set[fx.Node]) -> bool:
-    """Whether no constant that enters an operation can bring a negative value."""
-    name = name_of(node.target)
-    operands: tuple[Any, ...] = (*node.args, *node.kwargs.values())
-    if name in {"add", "mul", "multiply", "div", "truediv", "divide"}:
-        return all(a in data or (isinstance(a, int | float) and a >= 0) for a in operands)
-    if name in {"cat", "concat", "concatenate", "stack"}:
-        return data.issuperset(node.all_input_nodes)
-    if name in {"pad", "constant_pad_nd"}:
-        return _is_nonnegative(_argument(node, 3 if name == "pad" else 2, "value", 0))
-    if name in {"hardtanh", "clamp", "clip"}:
-        return _is_nonnegative(_argument(node, 2, "max_val" if name == "hardtanh" else "max", 1))
-    if name in {"interpolate", "upsample"}:
-        return _argument(node, 3, "mode", "nearest") in {"nearest", "nearest-exact", "linear", "bilinear", "trilinear"}
-    return True
-
-
-def _raises_to_nonnegative(node: fx.Node) -> bool:
-    """Whether an operation clamps to bounds of which none is negative, as a ReLU6 spelled out does."""
-    name = name_of(node.target)
-    if name not in {"hardtanh", "clamp", "clip", "clamp_min"}:
-        return False
-    low, high = ("min_val", "max_val") if name == "hardtanh" else ("min", "max")
-    lower = _argument(node, 1, low, None)
-    return lower is not None and _is_nonnegative(lower) and _is_nonnegative(_argument(node, 2, high, 1))
-
-
-def _argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
-    value = node.args[position] if len(node.args) > position else node.kwargs.get(name)
-    return default if value is None else value
-
-
-def _is_nonnegative(value: Any) -> bool:
-    return isinstance(value, int | float) and value >= 0
+_NO_SUM = (
+    "the table declares it as {}, but it multiplies two values that depend on the input, which is a product: "
+    "declare it as Op('product')"
+)
+_NO_SCALING = (
+    "the table declares it as scaling by a constant, but several of its values depend on the input: declare it as "
+    "Op('product') or Op('combination')"
+)
 
 
 def dead_below_zero(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule]) -> dict[fx.Node, fx.Node]:
@@ -180,9 +147,9 @@ def _vanishes(user: fx.Node, known: Facts, rules: Mapping[fx.Node, AnyRule], van
         return False
     if rule.name == "pass":
         return op.type in {"relu", "scaling"}
-    return rule.name == "gradient" and (op.kind == "move" or op.type == "max_pool") and name_of(user.target) != "pad"
+    return rule.name == "gradient" and (op.kind == "move" or op.type == "max_pool") and spelling(user.target) != "pad"
 
 
 def _is_passed_relu(node: fx.Node, rules: Mapping[fx.Node, AnyRule]) -> bool:
     rule = rules.get(node)
-    return name_of(node.target) == "relu" and isinstance(rule, Elementary) and rule.name == "pass"
+    return spelling(node.target) == "relu" and isinstance(rule, Elementary) and rule.name == "pass"

@@ -1,29 +1,23 @@
 """The function that :func:`lrp` returns: the model's forward, and a backward that is relevance."""
 
-import inspect
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from .arguments import as_call
 from .assignment import AnyComposite, assign
+from .calls import is_smooth
 from .canonize import canonize
-from .capture import capture, parameter
-from .errors import RelfuncError
+from .captured import Captured, captured_for, parameter, share
 from .facts import Facts, facts
+from .nodes import find_node
 from .ops import OPS, Ops
 from .rewrite import Program, rewrite
 from .tables import AnyRule
-
-
-class UnknownNodeError(RelfuncError, KeyError):
-    """A model has no operation or module of that name."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def lrp(
@@ -31,7 +25,8 @@ def lrp(
     composite: AnyComposite,
     *,
     ops: Ops = OPS,
-    example_inputs: tuple[Any, ...] | None = None,
+    example_inputs: Any = None,
+    check: bool = True,
 ) -> "Relevance":
     """Return a function with a model's forward, whose vector-Jacobian product is layer-wise relevance.
 
@@ -40,13 +35,15 @@ def lrp(
     Parameters
     ----------
     model : torch.nn.Module
-        In evaluation mode.
+        In evaluation mode; or what :func:`relfunc.capture` returned.
     composite : callable
         The rule of each operation, such as :func:`relfunc.composites.epsilon_plus_flat`.
     ops : mapping
         The operations, :data:`relfunc.ops.OPS` or a table made from it.
-    example_inputs : tuple, optional
-        Positional inputs, for models that can only be captured by :func:`torch.export.export`.
+    example_inputs : Tensor, tuple or mapping, optional
+        An input, as for :func:`relfunc.capture`; a model that cannot be traced even so is exported.
+    check : bool
+        Whether to compare what was captured with the model, on the first call for each kind of input.
 
     Returns
     -------
@@ -57,7 +54,8 @@ def lrp(
     Raises
     ------
     CaptureError, CanonizeError
-        If the model is in training mode or is no function of its inputs.
+        If the model is in training mode or is no function of its inputs; when it is called, if what was captured is not
+        the model.
     CompositeError
         If an operation gets no rule.
 
@@ -79,138 +77,133 @@ def lrp(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"lrp takes a torch.nn.Module, not {type(model).__name__}: wrap the function in one")
-    graph = canonize(capture(model, example_inputs), ops)
-    known = facts(graph, ops)
-    made_by = (model, composite, ops, example_inputs)
-    return Relevance(made_by, graph, known, assign(graph, known, composite))
+    return _made(captured_for(model, example_inputs, ops, check), composite)
 
 
-def _captured(
-    model: nn.Module, composite: AnyComposite, ops: Ops | None, example_inputs: tuple[Any, ...] | None
-) -> "Relevance":
-    return lrp(model, composite, ops=ops or OPS, example_inputs=example_inputs)
+def _made(captured: Captured, composite: AnyComposite) -> "Relevance":
+    graph = canonize(captured.graph, captured._origin.ops)
+    known = facts(graph)
+    rules = assign(graph, known, composite)
+    return Relevance(Lrp(captured, composite, graph, known, rules, rewrite(graph, known, rules)))
 
 
-class Relevance(nn.Module):
-    """A model's forward with relevance as its backward; made by :func:`lrp`.
-
-    It shares its parameters, buffers and submodules with the model.
+@dataclass(frozen=True, eq=False)
+class Lrp:
+    """What a :class:`Relevance` is made of.
 
     Parameters
     ----------
-    made_by : tuple
-        What :func:`lrp` was given: the model, the composite, the operations, and example inputs.
+    captured : Captured
+        The model.
+    composite : callable
+        The rule of each operation.
     graph : torch.fx.Graph
         The model's canonical graph.
     known : Facts
         The graph's facts.
     rules : dict
         The rule of every data operation.
+    program : Program
+        What computes output and relevance.
     """
 
-    made_by: tuple[nn.Module, AnyComposite, Ops, tuple[Any, ...] | None]
+    captured: Captured
+    composite: AnyComposite
+    graph: fx.Graph
+    known: Facts
+    rules: dict[fx.Node, AnyRule]
+    program: Program
 
-    def __init__(
-        self,
-        made_by: tuple[nn.Module, AnyComposite, Ops, tuple[Any, ...] | None],
-        graph: fx.Graph,
-        known: Facts,
-        rules: dict[fx.Node, AnyRule],
-    ) -> None:
+    @property
+    def model(self) -> nn.Module:
+        """The model itself."""
+        return self.captured._origin.model
+
+    def at(self, nodes: Sequence[str]) -> Program:
+        """Return the program that computes the relevance of further nodes, after the inputs'."""
+        return rewrite(self.graph, self.known, self.rules, nodes)
+
+    def values(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Arrange the arguments of a call as the program takes them."""
+        return self.captured._origin.arguments.values(args, kwargs)
+
+    def parameters(self) -> list[Tensor]:
+        """Read the model's parameters and buffers, as they are now."""
+        return [parameter(self.model, path) for path in self.program.parameters]
+
+    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Any], output: Any) -> None:
+        """Compare an output with the model's own, where that was not done yet."""
+        self.captured._origin.check(args, kwargs, values, output)
+
+
+class Relevance(nn.Module):
+    """A model's forward with relevance as its backward; made by :func:`lrp`.
+
+    It shares its parameters, buffers and submodules with the model. All that is its own is one private attribute, so
+    that a model's children may have any name.
+
+    Parameters
+    ----------
+    lrp : Lrp
+        What it was made of.
+    """
+
+    _lrp: Lrp
+
+    def __init__(self, lrp: Lrp) -> None:
         super().__init__()
-        model = made_by[0]
-        self.__dict__.update(_parameters=model._parameters, _buffers=model._buffers, _modules=model._modules)
-        self.__dict__.update(training=False, made_by=made_by)
-        self.graph, self.known, self.rules = graph, known, rules
-        self.signature = inspect.signature(model.forward)
-        self.program = rewrite(graph, known, rules)
+        share(self, lrp.model)
+        self.__dict__["_lrp"] = lrp
 
     def __reduce__(self) -> tuple[Any, ...]:
-        model, composite, ops, example_inputs = self.made_by
-        return _captured, (model, composite, None if ops is OPS else ops, example_inputs)
+        return _made, (self._lrp.captured, self._lrp.composite)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the model returns; differentiating it gives relevance."""
-        inputs = self.inputs(*args, **kwargs)
-        return self.program.arrange(_WholeModel.apply(self.program, *inputs, *self.parameter_values()))
+        lrp = self._lrp
+        values = lrp.values(args, kwargs)
+        flat, spec = pytree.tree_flatten(values)
+        output = lrp.program.arrange(_WholeModel.apply(lrp.program, spec, *flat, *lrp.parameters()))
+        lrp.check(args, kwargs, values, output)
+        return output
 
-    def relevance(self, inputs: Sequence[Tensor], seed: Callable[[Any], Any]) -> tuple[Any, tuple[Tensor, ...]]:
+    def relevance(self, x: Any, seed: Callable[[Any], Any], nodes: Program | None = None) -> tuple[Any, Any]:
         """Run the model and propagate relevance in one go, without autograd.
 
         Parameters
         ----------
-        inputs : sequence of Tensor
-            The model's inputs.
+        x : Tensor, tuple or mapping
+            The model's input, or a tuple of its positional arguments, or its arguments by name.
         seed : callable
             From the output to its relevance.
+        nodes : Program, optional
+            A program that returns relevance of further nodes.
 
         Returns
         -------
         tuple
-            The output, and the relevance of each input.
+            The output, and relevance of the structure of ``x``, with None for what is no floating-point tensor; with
+            ``nodes`` the relevance of these instead.
         """
-        return self.program.run(*inputs, *self.parameter_values(), seed)
+        lrp, (args, kwargs) = self._lrp, as_call(x)
+        program = nodes or lrp.program
+        values = lrp.values(args, kwargs)
+        output, relevances = program.run(*values, *lrp.parameters(), seed)
+        lrp.check(args, kwargs, values, output)
+        if nodes is not None:
+            return output, relevances[len(values) :]
+        return output, lrp.captured._origin.arguments.arranged(x, list(relevances))
 
-    def node_named(self, name: str) -> str:
-        """Return the node of that name, or the last of the module at that path.
+    def program_at(self, names: Sequence[str]) -> Program:
+        """Return a program that also returns the relevance of nodes, for :meth:`relevance`.
 
         Raises
         ------
         UnknownNodeError
-            If there is neither.
+            If there is no such operation or module, or several.
         """
-        return find_node(self.graph, self.known, name).name
-
-    def program_at(self, nodes: Sequence[str]) -> Program:
-        """Rewrite the graph so that the relevance of further nodes is returned, after the inputs'."""
-        return rewrite(self.graph, self.known, self.rules, nodes)
-
-    def inputs(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        """Arrange the arguments of a call as the graph takes them."""
-        bound = self.signature.bind(*args, **kwargs).arguments
-        flat: list[Any] = []
-        for value in bound.values():
-            flat.extend(value if isinstance(value, tuple) else (value,))
-        if len(flat) != len(self.program.inputs):
-            raise TypeError(f"the model was captured with inputs {self.program.inputs}, and got {len(flat)} values")
-        return tuple(flat)
-
-    def parameter_values(self) -> list[Tensor]:
-        """Read the model's parameters and buffers, as they are now."""
-        return [parameter(self, path) for path in self.program.parameters]
-
-
-def find_node(graph: fx.Graph, known: Facts, name: str) -> fx.Node:
-    """Return the data node of that name, the input so called, or the last node of the module at that path.
-
-    Parameters
-    ----------
-    graph : torch.fx.Graph
-        Canonical.
-    known : Facts
-        Its facts.
-    name : str
-        Of an operation as :func:`relfunc.plan` lists them, of an argument of the model, or the path of a module.
-
-    Returns
-    -------
-    torch.fx.Node
-
-    Raises
-    ------
-    UnknownNodeError
-        If there is none.
-    """
-    data = [node for node in graph.nodes if node in known.data]
-    exact = [node for node in data if name in {node.name, node.target}]
-    inside = [node for node in data if f"{node.meta.get('path', '')}.".startswith(f"{name}.")]
-    if not exact and not inside:
-        close = get_close_matches(name, [node.name for node in data] + [n.meta.get("path", "") for n in data])
-        raise UnknownNodeError(
-            f"no operation or module '{name}'{f': did you mean {close[0]!r}?' if close else ''} "
-            "(relfunc.plan lists them)"
-        )
-    return (exact or inside)[-1]
+        lrp = self._lrp
+        return lrp.at([find_node(lrp.graph, lrp.known, name).name for name in names])
 
 
 class _WholeModel(torch.autograd.Function):
@@ -223,17 +216,31 @@ class _WholeModel(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(program: Program, *tensors: Tensor) -> tuple[Tensor, ...]:
-        outputs = dict.fromkeys(pytree.tree_leaves(program.forward(*tensors)))
-        return tuple(y.view_as(y) for y in outputs if isinstance(y, Tensor))
+    def forward(program: Program, spec: pytree.TreeSpec, *flat: Any) -> tuple[Any, ...]:
+        outputs = program.forward(*_nested(spec, flat))
+        return tuple(y.view_as(y) if isinstance(y, Tensor) else y for y in pytree.tree_leaves(outputs))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.program, *tensors = inputs
-        ctx.save_for_backward(*tensors)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        ctx.program, ctx.spec, *flat = inputs
+        ctx.others = [None if isinstance(a, Tensor) else a for a in flat]
+        ctx.save_for_backward(*(a for a in flat if isinstance(a, Tensor)))
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
-        tensors = ctx.saved_tensors
-        _, relevances = ctx.program.run(*tensors, lambda y: ctx.program.arrange(cotangents))
-        return (None, *relevances, *(None for _ in tensors[len(relevances) :]))
+    def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
+        tensors = iter(ctx.saved_tensors)
+        flat = [next(tensors) if a is None else a for a in ctx.others]
+        n = ctx.spec.num_leaves
+        _, relevances = ctx.program.run(*_nested(ctx.spec, flat), lambda _: ctx.program.arrange(cotangents))
+        given = pytree.tree_leaves(list(relevances))
+        return (
+            None,
+            None,
+            *(r if isinstance(r, Tensor) and is_smooth(r) else None for r in given),
+            *(None for _ in flat[n:]),
+        )
+
+
+def _nested(spec: pytree.TreeSpec, flat: Sequence[Any]) -> list[Any]:
+    """Arrange flat inputs and parameters as a program takes them."""
+    return [*pytree.tree_unflatten(list(flat[: spec.num_leaves]), spec), *flat[spec.num_leaves :]]

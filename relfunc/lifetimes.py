@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from .adjoints import BY_SHAPE
 from .calls import Call
 from .memory import rectified
-from .ops import name_of
+from .ops import op_of
 from .tables import AnyRule, Elementary
-from .transposes import TRANSPOSES
 
 
 def reads_shapes_only(rule: AnyRule, call: Call) -> bool:
@@ -34,7 +34,9 @@ def reads_shapes_only(rule: AnyRule, call: Call) -> bool:
     """
     if not isinstance(rule, Elementary):
         return False
-    return rule.name in {"pass", "signal"} or (rule.name == "gradient" and call.name in _BY_SHAPE)
+    if rule.name == "signal":
+        return call.op is not None and not call.op.matrix
+    return rule.name == "pass" or (rule.name == "gradient" and call.adjoint is not None and call.known in BY_SHAPE)
 
 
 def shape_of(value: Any) -> Any:
@@ -57,17 +59,9 @@ def overwrite_unread(graph: fx.Graph) -> None:
             continue
         source = node.args[0]
         others = [user for user in source.users if user is not node and user.target is not shape_of]
-        if source.op == "call_function" and name_of(source.target) in _FRESH and not others:
+        op = op_of(source) if source.op == "call_function" else None
+        if op is not None and op.memory == "own" and op.kind in {"affine", "combination", "move"} and not others:
             node.target, node.kwargs = rectified, {}
 
 
 _RELU = {F.relu, torch.relu, torch.Tensor.relu, torch.ops.aten.relu.default}
-
-_FRESH = {*TRANSPOSES, "batch_norm", "add", "cat"}
-"""Operations that return memory of their own."""
-
-_BY_SHAPE = {
-    *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "permute", "transpose"),
-    *("swapaxes", "t", "cat", "concat", "concatenate", "chunk", "split", "getitem", "sum", "mean"),
-}
-"""Operations whose adjoint, in :data:`relfunc.adjoints.ADJOINTS`, depends on the shape of their input alone."""

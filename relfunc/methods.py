@@ -1,22 +1,29 @@
 """Attribution methods made from many evaluations: smoothed, integrated, and by occlusion.
 
 Each is a transform like :func:`relfunc.gradient`: it takes a model, or what :func:`relfunc.lrp` returned, and returns
-``(x, target=None) -> (output, attribution)``. The evaluations of all samples are stacked into batches of
-``chunk_size``; ``progress`` is called with (done, total) after each.
+``(x, target=None) -> (output, attribution)``, where ``x`` and the attribution are one tensor or several, as it says.
+:mod:`relfunc.target` says what a target means: it is read at the output of ``x``, and holds for all evaluations. These
+are stacked into batches of ``chunk_size``, or made one after the other if the first axis of some input is not the
+samples; ``progress`` is called with (done, total) after each.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from .attribution import InputError, Target, gradient, seed
-from .errors import RelfuncError
+from .attribution import gradient
+from .errors import InputError, RelfuncError, TargetError
 from .explanation import Explain, method
+from .inputs import Inputs, attributed, call, checked, explained, is_stackable, stacked
+from .memory import is_transformed
+from .target import Seed, Target, score
+from .target import seed as seed_of
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -53,11 +60,12 @@ def input_x_gradient(f: Callable[..., Any]) -> Explain:
     """
     explain = gradient(f)
 
-    def explained(x: Tensor, target: Target = None) -> tuple[Any, Tensor]:
+    def explain_product(x: Inputs, target: Target = None) -> tuple[Any, Any]:
         output, attribution = explain(x, target)
-        return output, x * attribution
+        x = checked(x, f)
+        return output, attributed(x, [a * r for a, r in zip(explained(x), explained(attribution), strict=True)])
 
-    return explained
+    return explain_product
 
 
 @method
@@ -81,7 +89,8 @@ def smoothgrad(
     noise : float
         Standard deviation of the Gaussian noise, relative to the range (maximum − minimum) of each input.
     seed : int
-        Of the noise; the same noise for the same seed and shape.
+        Of the noise; the same noise for the same seed and shape. Several inputs get theirs one after the other, as
+        they are given.
     chunk_size : int, optional
         Most inputs to evaluate at once; all by default.
     progress : callable, optional
@@ -90,7 +99,8 @@ def smoothgrad(
     Returns
     -------
     callable
-        ``(x, target=None) -> (output, attribution)``; the output is that of ``x`` without noise.
+        ``(x, target=None) -> (output, attribution)``; the output is that of ``x`` without noise, and all copies start
+        with the relevance that the target gives it.
 
     References
     ----------
@@ -107,25 +117,32 @@ def smoothgrad(
     if not noise >= 0:
         raise MethodError(f"noise is {noise}: give a standard deviation of 0 or more, relative to the input's range")
 
-    def explained(x: Tensor, target: Target = None) -> tuple[Any, Tensor]:
-        generator = torch.Generator(x.device).manual_seed(seed)
-        rest = tuple(range(1, x.ndim))
-        scale = noise * (x.amax(rest, keepdim=True) - x.amin(rest, keepdim=True))
+    def explain(x: Inputs, target: Target = None) -> tuple[Any, Any]:
+        x = checked(x, f)
+        output = _output(f, x)
+        weights = seed_of(target)(output)
+        values = explained(x)
+        generators = {value.device: torch.Generator(value.device).manual_seed(seed) for value in values}
+        scales = [noise * _range(value) for value in values]
 
-        def copy(_: int) -> Tensor:
-            return x + scale * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        def gaussian(value: Tensor) -> Tensor:
+            on = value.device
+            return torch.randn(value.shape, generator=generators[on], dtype=value.dtype, device=on)
 
-        mean = _weighted_sum(f, x, target, copy, [1 / samples] * samples, chunk_size, progress)
-        return _output(f, x), mean
+        def copy(_: int) -> list[Tensor]:
+            return [value + scale * gaussian(value) for value, scale in zip(values, scales, strict=True)]
 
-    return explained
+        mean = _weighted_sum(f, x, output, lambda y: weights, copy, [1 / samples] * samples, chunk_size, progress)
+        return output, attributed(x, mean)
+
+    return explain
 
 
 @method
 def integrated_gradients(
     f: Callable[..., Any],
     *,
-    baseline: float | Tensor | Callable[[Tensor], Tensor] = 0.0,
+    baseline: Any = 0.0,
     steps: int = 20,
     rule: Literal["gauss_legendre", "riemann"] = "gauss_legendre",
     chunk_size: int | None = None,
@@ -137,8 +154,9 @@ def integrated_gradients(
     ----------
     f : callable
         A model, or what :func:`relfunc.lrp` returned.
-    baseline : float, Tensor or callable
-        Where the line starts: a number or tensor that broadcasts to the input, or a function of it.
+    baseline : float, Tensor, tuple, mapping, None or callable
+        Where the line starts: a number or tensor that broadcasts to the input; for several inputs, a number, or these
+        in the structure of the inputs; or a function of the input. None is 0.
     steps : int
         Evaluations along the line.
     rule : {"gauss_legendre", "riemann"}
@@ -151,8 +169,9 @@ def integrated_gradients(
     Returns
     -------
     callable
-        ``(x, target=None) -> (output, attribution)``. With a class as target, the attributions of a sample sum to the
-        difference of its output from that at the baseline, up to the error of the quadrature.
+        ``(x, target=None) -> (output, attribution)``. The attributions of a sample sum to the difference of its score,
+        as :func:`relfunc.target.score` describes, from that at the baseline, up to the error of the quadrature; the
+        score is the output of the target's class, and the sum of the output without a target.
 
     References
     ----------
@@ -176,17 +195,20 @@ def integrated_gradients(
     else:
         raise MethodError(f"rule is {rule!r}: give 'gauss_legendre' or 'riemann'")
 
-    def explained(x: Tensor, target: Target = None) -> tuple[Any, Tensor]:
-        start = baseline(x) if callable(baseline) else baseline
-        try:
-            start = torch.as_tensor(start, dtype=x.dtype, device=x.device).expand(x.shape)
-        except RuntimeError as error:
-            raise InputError(f"the baseline does not broadcast to an input of shape {tuple(x.shape)}") from error
-        line = x - start
-        mean = _weighted_sum(f, x, target, lambda i: start + nodes[i] * line, weights, chunk_size, progress)
-        return _output(f, x), line * mean
+    def explain(x: Inputs, target: Target = None) -> tuple[Any, Any]:
+        x = checked(x, f)
+        output = _output(f, x)
+        starts = _line_starts(baseline(x) if callable(baseline) else baseline, x)
+        lines = [value - start for value, start in zip(explained(x), starts, strict=True)]
 
-    return explained
+        def copy(i: int) -> list[Tensor]:
+            return [start + nodes[i] * line for start, line in zip(starts, lines, strict=True)]
+
+        _, slope = score(target, output)
+        mean = _weighted_sum(f, x, output, slope, copy, weights, chunk_size, progress)
+        return output, attributed(x, [line * part for line, part in zip(lines, mean, strict=True)])
+
+    return explain
 
 
 @method
@@ -223,8 +245,10 @@ def occlusion(
     -------
     callable
         ``(x, target=None) -> (output, attribution)``. The score is the output of the target's class, the sum of the
-        output weighted by a target of its shape, or the sum of what a target function returns. Where windows overlap,
-        a value gets the mean over those that cover it; where none does, 0.
+        output weighted by a target of its shape, the sum of the output without a target, or what
+        :func:`relfunc.target.score` says of a target function. Where windows overlap, a value gets the mean over those
+        that cover it; where none does, 0. Of several inputs, one after the other is hidden, and the others kept whole;
+        of an input that the samples share, the attribution is the sum over them.
 
     References
     ----------
@@ -242,26 +266,31 @@ def occlusion(
         raise MethodError(f"mode is {mode!r}: give 'drop' or 'keep'")
 
     @torch.no_grad()
-    def explained(x: Tensor, target: Target = None) -> tuple[Any, Tensor]:
-        shape = x.shape[2:] if x.ndim > 2 else x.shape[1:]
-        windows = _windows(shape, _per_axis(window, shape, "window"), _per_axis(stride, shape, "stride"))
-        output = f(x)
-        whole = _score(target, output)
-        total = torch.zeros_like(x)
-        covered = torch.zeros(shape, dtype=x.dtype, device=x.device)
-        copies = max(1, (chunk_size or len(windows) * len(x)) // len(x))
-        for first in range(0, len(windows), copies):
-            part = windows[first : first + copies]
-            hidden = torch.cat([_hide(x, at, fill, mode) for at in part])
-            for at, seen in zip(part, f(hidden).split(len(x)), strict=True):
-                score = whole - _score(target, seen) if mode == "drop" else _score(target, seen)
-                total[(..., *at)] += score.view(-1, *(1,) * (x.ndim - 1))
-                covered[at] += 1
+    def explain(x: Inputs, target: Target = None) -> tuple[Any, Any]:
+        x = checked(x, f)
+        values, output = explained(x), call(f, x)
+        samples, (scored, _) = _samples(output), score(target, output)
+        whole = scored(output)
+        hidings = [(i, at) for i, value in enumerate(values) for at in _windows(_axes(value), window, stride)]
+        totals = [torch.zeros_like(value) for value in values]
+        covered = [torch.zeros(_axes(value), dtype=value.dtype, device=value.device) for value in values]
+        for part in _parts(x, samples, len(hidings), chunk_size):
+            copies = [
+                [_hide(value, at, fill, mode) if i == hidden else value for i, value in enumerate(values)]
+                for hidden, at in (hidings[k] for k in part)
+            ]
+            outputs = _split(call(f, stacked(x, copies)), samples, len(part))
+            for (i, at), seen in zip((hidings[k] for k in part), outputs, strict=True):
+                change = whole - scored(seen) if mode == "drop" else scored(seen)
+                is_shared = values[i].ndim == 0 or len(values[i]) != samples
+                totals[i][(..., *at)] += change.sum() if is_shared else change.view(-1, *(1,) * (values[i].ndim - 1))
+                covered[i][at] += 1
             if progress is not None:
-                progress(min(first + copies, len(windows)) * len(x), len(windows) * len(x))
-        return output, total / covered.clamp(min=1)
+                progress(part.stop * samples, len(hidings) * samples)
+        means = [total / count.clamp(min=1) for total, count in zip(totals, covered, strict=True)]
+        return output, attributed(x, means)
 
-    return explained
+    return explain
 
 
 # --- many evaluations ---------------------------------------------------------------------------------
@@ -269,48 +298,100 @@ def occlusion(
 
 def _weighted_sum(
     f: Callable[..., Any],
-    x: Tensor,
-    target: Target,
-    copy: Callable[[int], Tensor],
+    x: Inputs,
+    output: Any,
+    start: Seed,
+    copy: Callable[[int], list[Tensor]],
     weights: Sequence[float],
     chunk_size: int | None,
     progress: Progress | None,
-) -> Tensor:
+) -> list[Tensor]:
     """Sum the attributions of copies of ``x``, as many at a time as fit in a chunk."""
-    explain, start = gradient(f), seed(target)
-    copies = max(1, (chunk_size or len(weights) * len(x)) // len(x))
+    explain, samples, values = gradient(f), _samples(output), explained(x)
+    totals = [torch.zeros_like(value) for value in values]
+    for part in _parts(x, samples, len(weights), chunk_size):
 
-    def start_each(output: Tensor) -> Tensor:
-        return torch.cat([start(part) for part in output.split(len(x))])
+        def start_each(outputs: Any, copies: int = len(part)) -> Any:
+            return _joined([start(one) for one in _split(outputs, samples, copies)])
 
-    total = torch.zeros_like(x)
-    for first in range(0, len(weights), copies):
-        part = range(first, min(first + copies, len(weights)))
-        _, attribution = explain(torch.cat([copy(i) for i in part]), start_each)
-        weight = torch.tensor([weights[i] for i in part], dtype=x.dtype, device=x.device)
-        total = total + torch.tensordot(weight, attribution.unflatten(0, (len(part), len(x))), 1)
+        _, attribution = explain(stacked(x, [copy(i) for i in part]), start_each)
+        for i, found in enumerate(explained(attribution)):
+            weight = torch.tensor([weights[k] for k in part], dtype=found.dtype, device=found.device)
+            totals[i] = totals[i] + torch.tensordot(weight, found.reshape(len(part), *values[i].shape), 1)
         if progress is not None:
-            progress(part.stop * len(x), len(weights) * len(x))
-    return total
+            progress(part.stop * samples, len(weights) * samples)
+    return totals
 
 
-def _output(f: Callable[..., Any], x: Tensor) -> Any:
-    with torch.no_grad():
-        return f(x)
+def _parts(x: Inputs, samples: int, count: int, chunk_size: int | None) -> Iterator[range]:
+    """Say which copies of the inputs are evaluated at once."""
+    copies = (chunk_size or count * samples) // max(1, samples) if is_stackable(x, samples) else 1
+    for first in range(0, count, max(1, copies)):
+        yield range(first, min(first + max(1, copies), count))
 
 
-def _score(target: Target, output: Tensor) -> Tensor:
-    """Return one number for each sample."""
-    started = seed(target)(output)
-    if isinstance(target, int | Tensor):
-        started = started * output
-    return started.flatten(1).sum(1)
+def _split(output: Any, samples: int, copies: int) -> list[Any]:
+    """Undo the stacking of copies."""
+    if copies == 1:
+        return [output]
+    leaves, spec = pytree.tree_flatten(output)
+    each = [leaf.split(samples) if isinstance(leaf, Tensor) else (leaf,) * copies for leaf in leaves]
+    return [pytree.tree_unflatten(part, spec) for part in zip(*each, strict=True)]
 
 
-def _windows(shape: Sequence[int], window: Sequence[int], stride: Sequence[int]) -> list[tuple[slice, ...]]:
+def _joined(parts: list[Any]) -> Any:
+    """Stack what copies start with."""
+    return pytree.tree_map(lambda *of: torch.cat(of) if isinstance(of[0], Tensor) else of[0], *parts)
+
+
+def _output(f: Callable[..., Any], x: Inputs) -> Any:
+    with torch.set_grad_enabled(is_transformed() and torch.is_grad_enabled()):
+        return call(f, x)
+
+
+def _samples(output: Any) -> int:
+    shapes = [leaf.shape for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+    if not shapes or not all(shapes):
+        raise TargetError("the model's output has no axis of samples: return one value or more for each sample")
+    return shapes[0][0]
+
+
+def _range(x: Tensor) -> Tensor:
+    rest = tuple(range(1, x.ndim))
+    return x.amax(rest, keepdim=True) - x.amin(rest, keepdim=True)
+
+
+def _line_starts(baseline: Any, x: Inputs) -> list[Tensor]:
+    given = [baseline]
+    if not isinstance(x, Tensor):
+        leaves, spec = pytree.tree_flatten(x)
+        given = pytree._broadcast_to_and_flatten(baseline, spec)
+        if given is None:
+            raise InputError(
+                f"the baseline is a {type(baseline).__name__} without the structure of the inputs: give one number "
+                "for all of them, or numbers and tensors in their structure"
+            )
+        given = [start for start, leaf in zip(given, leaves, strict=True) if explained((leaf,))]
+    return [_line_start(start, value) for start, value in zip(given, explained(x), strict=True)]
+
+
+def _line_start(start: Any, value: Tensor) -> Tensor:
+    start = torch.as_tensor(0.0 if start is None else start, dtype=value.dtype, device=value.device)
+    try:
+        return start.expand(value.shape)
+    except RuntimeError as error:
+        raise InputError(f"the baseline does not broadcast to an input of shape {tuple(value.shape)}") from error
+
+
+def _axes(x: Tensor) -> torch.Size:
+    return x.shape[2:] if x.ndim > 2 else x.shape[1:]
+
+
+def _windows(shape: Sequence[int], window: int | Sequence[int], stride: int | Sequence[int]) -> list[tuple[slice, ...]]:
+    sizes, strides = _per_axis(window, shape, "window"), _per_axis(stride, shape, "stride")
     axes = [
         [slice(at, min(at + w, size)) for at in range(0, size, s)]
-        for size, w, s in zip(shape, window, stride, strict=True)
+        for size, w, s in zip(shape, sizes, strides, strict=True)
     ]
     return list(product(*axes))
 

@@ -1,18 +1,24 @@
-"""The operations relfunc knows: a literal table from an operation's name to what kind it is.
+"""The operations relfunc knows: one row for each, with all that any pass asks of it.
 
-``F.relu``, ``torch.relu_``, ``Tensor.relu`` and ``aten.relu.default`` are all the operation ``relu``; a module is the
-operation its forward calls. To teach relfunc another operation, pass ``ops={**OPS, my_function: Op(...)}``, or let a
-callable say what it is by an attribute ``op``.
+A row is looked up once, by the identity of the function (:mod:`relfunc.spellings`), and written on the node of the
+graph as ``node.meta["op"]``; facts, composites, propagation and lifetimes read that row, never a name. To teach relfunc
+another operation, or another meaning of one, pass ``ops={**OPS, my_function: Op(...)}``, or let a callable say what it
+is by an attribute ``op``.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-import torch
+from torch import fx
 
-Kind: TypeAlias = Literal["affine", "combination", "scaling", "activation", "product", "pool", "move", "static"]
+from .spellings import plain, spelling, words
+
+Kind: TypeAlias = Literal[
+    "affine", "combination", "scaling", "activation", "product", "pool", "move", "static", "other"
+]
 Sign: TypeAlias = Literal["unknown", "kept", "always"]
+Memory: TypeAlias = Literal["", "own", "shared"]
 
 
 @dataclass(frozen=True)
@@ -23,83 +29,299 @@ class Op:
     ----------
     kind : str
         ``affine``: linear in its first argument, with a weight and bias. ``combination``: linear in its tensors
-        together. ``scaling``: multiplies by a constant. ``activation``: elementwise. ``product``: of two tensors.
-        ``pool``: picks the greatest of several values. ``move``: moves, copies or drops values. ``static``: a shape,
-        a size, a number; no relevance goes there.
+        together. ``scaling``: multiplies by a constant. ``activation``: elementwise. ``product``: linear in each of
+        its tensors. ``pool``: picks one of several values. ``move``: moves, copies or drops values. ``static``: a
+        shape, a size, a number, a constant; no relevance goes there. ``other``: none of these.
     sign : {"unknown", "kept", "always"}
         Whether the output is never negative: ``kept`` if that holds for the inputs, ``always`` for any input.
     gate : bool
         Whether it gates a product: its output lies between 0 and 1.
     type : str
-        What composites match: a group of operations, such as ``convolution``.
+        What composites match: a group of operations, such as ``convolution``; the kind, if empty.
+    alone : Op, optional
+        What it is where only one of its tensors depends on the model's input.
+    second : Op, optional
+        What it is where only the second does, if that is something else.
+    memory : {"own", "shared", ""}
+        Whether its output has memory of its own, or may share that of its first argument; empty if nobody knows.
+    matrix : bool
+        Of a product: whether it sums products, as a matrix product does, rather than multiplying elementwise.
+    bilinear : bool
+        Whether it is linear in each of several tensors, so that it is not linear in them together.
+    refused : str
+        Why no composite of relfunc's has a rule for it: the end of an error's message.
+    random : bool
+        Whether it draws random numbers, so that a model that uses it is no function of its input.
+    name : str
+        Its canonical name, which :data:`OPS` gives to torch's functions.
     """
 
     kind: Kind
     sign: Sign = "unknown"
     gate: bool = False
     type: str = ""
+    alone: "Op | None" = None
+    second: "Op | None" = None
+    memory: Memory = ""
+    matrix: bool = False
+    bilinear: bool = False
+    refused: str = ""
+    random: bool = False
+    name: str = ""
 
 
-def _named(kind: Kind, names: str, sign: Sign = "unknown", *, gate: bool = False, group: str = "") -> dict[str, Op]:
-    return dict.fromkeys(names.split(), Op(kind, sign, gate, group or kind))
-
-
+Function = TypeVar("Function", bound=Callable[..., Any])
 Ops: TypeAlias = Mapping[str | Callable[..., Any], Op]
 
-OPS: Final[Ops] = {
-    **_named("affine", "linear", group="linear"),
-    **_named("affine", "conv1d conv2d conv3d", group="convolution"),
-    **_named("affine", "conv_transpose1d conv_transpose2d conv_transpose3d", group="convolution"),
-    **_named("affine", "batch_norm scale_shift", group="batch_norm"),
-    **_named("affine", "_native_batch_norm_legit_no_training _native_batch_norm_legit", group="batch_norm"),
-    **_named("affine", "native_batch_norm", group="batch_norm"),
-    **_named("combination", "add iadd radd sum mean", "kept", group="sum"),
-    **_named("combination", "sub isub rsub neg", group="sum"),
-    **_named("combination", "avg_pool1d avg_pool2d avg_pool3d", "kept", group="average_pool"),
-    **_named(
-        "combination", "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", "kept", group="average_pool"
-    ),
-    **_named(
-        "combination", "interpolate upsample upsample_linear1d upsample_bilinear2d", "kept", group="interpolation"
-    ),
-    **_named("combination", "upsample_nearest1d upsample_nearest2d upsample_nearest3d", "kept", group="interpolation"),
-    **_named("combination", "upsample_trilinear3d", "kept", group="interpolation"),
-    **_named("combination", "upsample_bicubic2d", group="interpolation"),
-    **_named("scaling", "div truediv itruediv divide", "kept"),
-    **_named("activation", "relu", "always", group="relu"),
-    **_named("activation", "relu6 softplus", "always"),
-    **_named("activation", "sigmoid hardsigmoid", "always", gate=True),
-    **_named("activation", "gelu silu mish hardswish leaky_relu prelu rrelu elu selu celu tanh", "kept"),
-    **_named("activation", "softsign tanhshrink hardshrink softshrink", "kept"),
-    **_named("activation", "hardtanh clamp clip clamp_min", "kept"),
-    **_named("activation", "threshold logsigmoid log_sigmoid"),
-    **_named("product", "mul imul multiply", "kept"),
-    **_named("product", "matmul bmm mm einsum"),
-    **_named("pool", "max_pool1d max_pool2d max_pool3d", "kept", group="max_pool"),
-    **_named("pool", "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d amax", "kept", group="max_pool"),
-    **_named("move", "view reshape flatten unflatten permute transpose swapaxes movedim t squeeze unsqueeze", "kept"),
-    **_named("move", "chunk split tensor_split unbind getitem select narrow index_select expand expand_as", "kept"),
-    **_named("move", "slice split_with_sizes constant_pad_nd of_shape cat concat concatenate stack", "kept"),
-    **_named("move", "repeat roll flip pixel_shuffle pixel_unshuffle channel_shuffle view_as reshape_as", "kept"),
-    **_named(
-        "move", "contiguous clone alias to _to_copy float double type type_as _unsafe_view pad two_dimensional", "kept"
-    ),
-    **_named("move", "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout", "kept", group="dropout"),
-    **_named("move", "feature_alpha_dropout stochastic_depth", "kept", group="dropout"),
-    **_named("static", "size dim ndimension numel getattr len is_contiguous batch_statistics sym_size sym_numel"),
-}
 
-LATER: Final = frozenset(
-    {"softmax", "log_softmax", "layer_norm", "group_norm", "instance_norm"}
-    | {"scaled_dot_product_attention", "multi_head_attention_forward"}
+def _rows(kind: Kind, names: str, sign: Sign = "unknown", **columns: Any) -> dict[str, Op]:
+    return {name: Op(kind, sign, name=name, **{"type": kind, **columns}) for name in names.split()}
+
+
+def _others(names: str) -> dict[str, Op]:
+    return {
+        name: Op("other", type=name, memory="own", refused=_NO_RULE.format(name), name=name) for name in names.split()
+    }
+
+
+_SHIFT: Final = Op("scaling", "kept", type="shift")
+_SCALING: Final = Op("scaling", "kept", type="scaling")
+_LINEAR_MAP: Final = Op("combination", type="sum")
+
+_NO_RULE: Final = (
+    "relfunc has no rule for this operation yet: give it one in the composite, such as "
+    "composites.by_type({{'{0}': rules.gradient()}}), or explain the part of the model before or behind it"
 )
-"""Operations that need a rule of their own, which relfunc does not have yet."""
 
-_BUILT_IN = ("torch", "_operator", "operator", "builtins", "torchvision", "relfunc")
+OPS: Final[Ops] = {
+    # --- affine
+    **_rows("affine", "linear", type="linear", memory="own"),
+    **_rows("affine", "conv1d conv2d conv3d", type="convolution", memory="own"),
+    **_rows("affine", "conv_transpose1d conv_transpose2d conv_transpose3d", type="convolution", memory="own"),
+    **_rows("affine", "batch_norm scale_shift", type="batch_norm", memory="own"),
+    **_rows("affine", "_native_batch_norm_legit_no_training _native_batch_norm_legit", type="batch_norm"),
+    **_rows("affine", "native_batch_norm cudnn_batch_norm", type="batch_norm"),
+    # --- linear in all tensors together
+    **_rows("combination", "add", "kept", type="sum", alone=_SHIFT, memory="own"),
+    **_rows("combination", "sub rsub", type="sum", alone=Op("scaling", type="shift"), memory="own"),
+    **_rows("combination", "sum mean nansum nanmean cumsum trace", "kept", type="sum"),
+    **_rows("combination", "neg diff", type="sum", memory="own"),
+    **_rows("combination", "avg_pool1d avg_pool2d avg_pool3d", "kept", type="average_pool", memory="own"),
+    **_rows("combination", "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", "kept", type="average_pool"),
+    **_rows("combination", "fold col2im", "kept", type="sum", memory="own"),
+    **_rows("combination", "interpolate upsample upsample_linear1d upsample_bilinear2d", "kept", type="interpolation"),
+    **_rows("combination", "upsample_nearest1d upsample_nearest2d upsample_nearest3d", "kept", type="interpolation"),
+    **_rows("combination", "_upsample_nearest_exact1d _upsample_nearest_exact2d", "kept", type="interpolation"),
+    **_rows("combination", "upsample_trilinear3d upsample_nearest upsample_bilinear", "kept", type="interpolation"),
+    **_rows("combination", "upsample_bicubic2d", type="interpolation"),
+    # --- elementwise
+    **_rows("activation", "relu", "always", type="relu"),
+    **_rows("activation", "relu6 softplus exp exp2 cosh square abs sqrt rsqrt", "always"),
+    **_rows("activation", "sigmoid hardsigmoid", "always", gate=True),
+    **_rows("activation", "gelu silu mish hardswish leaky_relu prelu rrelu elu selu celu tanh", "kept"),
+    **_rows("activation", "softsign tanhshrink hardshrink softshrink expm1 log1p sinh asinh erf atan", "kept"),
+    **_rows("activation", "hardtanh clamp clamp_min reciprocal deg2rad rad2deg _prelu_kernel", "kept"),
+    **_rows("activation", "threshold clamp_max logsigmoid log log2 log10 logit nan_to_num"),
+    **_rows("activation", "sin cos tan asin acos acosh atanh erfc erfinv lgamma digamma sinc positive"),
+    # --- products
+    **_rows("product", "mul", "kept", alone=_SCALING, memory="own"),
+    **_rows(
+        "product",
+        "matmul bmm mm einsum mv dot vdot inner outer kron tensordot linalg.vecdot linalg.multi_dot",
+        type="matrix_product",
+        alone=_LINEAR_MAP,
+        memory="own",
+        matrix=True,
+    ),
+    **_rows("product", "chain_matmul bilinear", type="matrix_product", alone=_LINEAR_MAP, memory="own", matrix=True),
+    # --- choosing
+    **_rows("pool", "max_pool1d max_pool2d max_pool3d", "kept", type="max_pool", memory="own"),
+    **_rows("pool", "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices", "kept", type="max_pool"),
+    **_rows("pool", "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", "kept", type="max_pool"),
+    **_rows("pool", "adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices", "kept", type="max_pool"),
+    **_rows("pool", "amax amin max min aminmax maximum minimum fmax fmin", "kept", type="max_pool"),
+    **_rows("pool", "topk kthvalue median nanmedian mode cummax cummin sort msort", "kept", type="max_pool"),
+    # --- moving
+    **_rows(
+        "move", "view reshape flatten unflatten permute transpose movedim t squeeze unsqueeze", "kept", memory="shared"
+    ),
+    **_rows(
+        "move",
+        "adjoint ravel view_as reshape_as _unsafe_view alias narrow select slice expand expand_as",
+        "kept",
+        memory="shared",
+    ),
+    **_rows(
+        "move",
+        "broadcast_to broadcast_tensors meshgrid diagonal unfold as_strided swapdims atleast_1d",
+        "kept",
+        memory="shared",
+    ),
+    **_rows(
+        "move",
+        "atleast_2d atleast_3d chunk split tensor_split hsplit vsplit dsplit unbind getitem",
+        "kept",
+        memory="shared",
+    ),
+    **_rows(
+        "move",
+        "split_with_sizes contiguous to _to_copy float double half bfloat16 type type_as",
+        "kept",
+        memory="shared",
+    ),
+    **_rows(
+        "move",
+        "two_dimensional of_shape identity view_as_real real positive cpu cuda .T .mT .H .mH .real",
+        "kept",
+        memory="shared",
+    ),
+    **_rows("move", "clone repeat tile repeat_interleave roll flip fliplr flipud rot90 pad", "kept", memory="own"),
+    **_rows("move", "cat stack hstack vstack dstack column_stack block_diag", "kept", memory="own"),
+    **_rows(
+        "move",
+        "index_select gather take take_along_dim masked_select index where constant_pad_nd",
+        "kept",
+        memory="own",
+    ),
+    **_rows("move", "masked_fill index_fill masked_scatter scatter index_copy index_put slice_scatter", memory="own"),
+    **_rows("move", "select_scatter diagonal_scatter written", memory="own"),
+    **_rows(
+        "move", "tril triu im2col diag diag_embed pixel_shuffle pixel_unshuffle channel_shuffle", "kept", memory="own"
+    ),
+    **_rows("move", "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d", "kept", memory="own"),
+    **_rows("move", "replication_pad2d replication_pad3d native_channel_shuffle", "kept", memory="own"),
+    **_rows("move", "embedding", memory="own"),
+    **_rows("move", "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout", "kept", type="dropout"),
+    **_rows("move", "feature_alpha_dropout native_dropout stochastic_depth", "kept", type="dropout"),
+    # --- carrying no relevance
+    **_rows("static", "size dim ndimension numel getattr len is_contiguous sym_size sym_numel stride"),
+    **_rows("static", "is_floating_point is_complex is_nonzero is_same_size element_size get_device as_captured"),
+    **_rows("static", "gt ge lt le eq ne isnan isinf isfinite isposinf isneginf isclose equal allclose signbit"),
+    **_rows("static", "argmax argmin argsort bucketize searchsorted count_nonzero any all nonzero argwhere"),
+    **_rows("static", "logical_and logical_or logical_not logical_xor bitwise_not bitwise_and bitwise_or and or xor"),
+    **_rows("static", "invert floor ceil round trunc sign sgn heaviside floor_divide long int bool short byte"),
+    **_rows("static", "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor"),
+    **_rows("static", "zeros ones full empty arange eye linspace scalar_tensor tril_indices triu_indices one_hot"),
+    **_rows("other", "batch_normalized", type="batch_norm", memory="own"),
+    **_rows("static", "detach", memory="shared"),
+    # --- drawing random numbers
+    **_rows(
+        "static",
+        "rand_like randn_like randint_like bernoulli multinomial normal poisson gumbel_softmax rand randn",
+        random=True,
+    ),
+    **_rows("static", "uniform exponential geometric cauchy log_normal random randint randperm", random=True),
+    # --- without a rule
+    **_rows(
+        "other", "pow float_power", type="pow", memory="own", alone=Op("activation"), refused=_NO_RULE.format("pow")
+    ),
+    **_rows(
+        "other",
+        "div",
+        type="div",
+        alone=_SCALING,
+        second=Op("activation"),
+        memory="own",
+        refused=_NO_RULE.format("div"),
+    ),
+    **_others("softmax log_softmax softmin layer_norm group_norm instance_norm rms_norm native_layer_norm"),
+    **_others(
+        "native_group_norm local_response_norm normalize scaled_dot_product_attention lstm gru rnn_tanh rnn_relu"
+    ),
+    **_others("multi_head_attention_forward lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell cumprod prod logsumexp"),
+    **_others("std var norm cdist std_mean var_mean cosine_similarity pairwise_distance atan2 hypot linalg.norm cross"),
+    **_others("linalg.vector_norm linalg.matrix_norm grid_sampler grid_sample frexp logaddexp logcumsumexp addcdiv"),
+    **_others("addbmm addr remainder fmod frac _softmax _log_softmax _weight_norm renorm"),
+}
+"""By canonical name (:func:`relfunc.spellings.spelling`); rows of a user's stand under his functions themselves."""
 
 
-def name_of(target: Callable[..., Any] | str) -> str:
-    """Canonical name of a function: without its overload and the underscore of the in-place form.
+def table(ops: Ops) -> dict[Any, Op]:
+    """Arrange a table for :func:`find`: what is said of any spelling of torch's function is said of all of them.
+
+    Parameters
+    ----------
+    ops : mapping
+        From name or function to :class:`Op`; of several rows for one operation the last counts.
+
+    Returns
+    -------
+    dict
+        From canonical name, or a function that is not torch's, to its row. A row of the user's for a function of
+        torch's keeps what ours says of memory and name.
+    """
+    arranged: dict[Any, Op] = {}
+    for key, op in ops.items():
+        name = plain(key) if isinstance(key, str) else spelling(key)
+        if name is None:
+            arranged[key] = op if op.name else replace(op, name=getattr(key, "__name__", type(key).__name__))
+        elif op != OPS.get(name):
+            arranged[name] = _declared(name, op)
+        else:
+            arranged.setdefault(name, op)
+    return arranged
+
+
+def _declared(name: str, op: Op) -> Op:
+    """Row of the user's for one of torch's functions: how that function is made stays as it is."""
+    ours = OPS.get(name)
+    if ours is None:
+        return replace(op, name=name)
+    same = op.kind == ours.kind
+    kept = {
+        "memory": op.memory or ours.memory,
+        "matrix": op.matrix or ours.matrix,
+        "alone": op.alone or (ours.alone if same else None),
+        "second": op.second or (ours.second if same else None),
+        "bilinear": op.bilinear or ours.kind == "product",
+    }
+    return replace(op, name=name, **kept)
+
+
+def find(target: Any, rows: Mapping[Any, Op] = OPS) -> Op | None:
+    """Look up an operation by its own attribute ``op``, by the function itself, or as one of torch's.
+
+    Parameters
+    ----------
+    target : callable
+        The target of an FX node.
+    rows : mapping
+        From :func:`table`, or :data:`OPS`.
+
+    Returns
+    -------
+    Op or None
+        None for an operation the table does not have.
+
+    Examples
+    --------
+    >>> import torch
+    >>> find(torch.nn.functional.conv2d).type, find(torch.Tensor.relu_).name
+    ('convolution', 'relu')
+    >>> find(torch.polar) is None
+    True
+    """
+    name = spelling(target)
+    if name is not None:
+        return rows.get(name)
+    if isinstance(target, Hashable) and target in rows:
+        return rows[target]
+    own = getattr(target, "op", None)
+    return (own if own.name else replace(own, name=name_of(target))) if isinstance(own, Op) else None
+
+
+def known_as(name: str) -> Callable[[Function], Function]:
+    """Give a function of relfunc's own, which canonical graphs call, its row in :data:`OPS`."""
+
+    def named(function: Function) -> Function:
+        function.__dict__["op"] = OPS[name]
+        return function
+
+    return named
+
+
+def name_of(target: Any) -> str:
+    """Canonical name of a function, for people: torch's spelling, or what it is called.
 
     Parameters
     ----------
@@ -112,43 +334,46 @@ def name_of(target: Callable[..., Any] | str) -> str:
 
     Examples
     --------
+    >>> import torch
     >>> name_of(torch.relu_), name_of(torch.Tensor.add_), name_of(torch.ops.aten.conv2d.default)
     ('relu', 'add', 'conv2d')
     """
-    if isinstance(target, torch._ops.OpOverload):
-        name = target._schema.name.partition("::")[2]
-    else:
-        name = getattr(target, "__name__", type(target).__name__)
-    return name if name.startswith("_") else name.rstrip("_")
+    own = getattr(target, "op", None)
+    name = own.name if isinstance(own, Op) else spelling(target)
+    return name or getattr(target, "__name__", type(target).__name__)
 
 
-def find(target: Callable[..., Any] | str, ops: Ops = OPS) -> Op | None:
-    """Look up an operation by function, by its own attribute ``op``, or by name if it is torch's.
+def op_of(node: fx.Node) -> Op | None:
+    """Row of a node of a canonical graph, as canonization wrote it there.
 
     Parameters
     ----------
-    target : callable
-        The target of an FX node.
-    ops : mapping
-        From function or name to :class:`Op`.
+    node : torch.fx.Node
+        A call.
 
     Returns
     -------
     Op or None
-        None for an operation the table does not have.
-
-    Examples
-    --------
-    >>> find(torch.nn.functional.conv2d).type
-    'convolution'
-    >>> find(torch.cumsum) is None
-    True
     """
-    if target in ops:
-        return ops[target]
-    if isinstance(own := getattr(target, "op", None), Op):
-        return own
-    module = getattr(target, "__module__", None) or getattr(
-        getattr(target, "__objclass__", None), "__module__", "torch"
-    )
-    return ops.get(name_of(target)) if module.partition(".")[0] in _BUILT_IN else None
+    return node.meta.get("op")
+
+
+# --- what a call returns -------------------------------------------------------------------------------
+
+NUMBERS: Final = words(
+    "size dim ndimension numel nelement len is_floating_point is_complex is_contiguous stride element_size get_device "
+    "is_same_size is_nonzero allclose equal result_type is_tensor sym_size sym_numel getattr"
+)
+"""Functions that return no tensor, if they are given a stand-in."""
+
+SEVERAL: Final = words(
+    "chunk split tensor_split hsplit vsplit dsplit unbind split_with_sizes broadcast_tensors meshgrid topk sort "
+    "kthvalue cummax cummin aminmax std_mean var_mean lstm gru rnn_tanh rnn_relu frexp lstm_cell "
+    "multi_head_attention_forward "
+    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices native_layer_norm native_group_norm "
+    "adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices"
+)
+"""Functions that return several tensors."""
+
+OVER_AN_AXIS: Final = words("max min median nanmedian mode")
+"""Functions that return values and indices if they are given an axis."""

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .calls import Call, Slot, sum_to
+from .affine import by_channel
+from .calls import Call, Slot
 from .errors import RelfuncError
 from .memory import one_sided, over, plus_product, times
 from .stabilizers import Clipping, Plain, Stabilizer
 from .tables import ALL, NONE, AnyRule, Branch, Elementary, Part, Rule, Term
-from .transposes import TRANSPOSES, each, each_transposed
+from .transposes import TRANSPOSES, each, each_transposed, sum_to
 
 
 class PropagateError(RelfuncError, ValueError):
@@ -67,7 +68,7 @@ class Propagate:
     def _propagated(self, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
         output, rectified = self.as_read(output, *values)
         if isinstance(self.rule, Rule):
-            if self.call.is_combination:
+            if not self.call.transposed:
                 return _read_linear(self, self.rule, relevance, output, rectified, *values)
             return (_read(self, self.rule, relevance, output, rectified, *values),)
         if isinstance(self.rule, Elementary):
@@ -198,7 +199,7 @@ def _read(
         parts = done.parts
         share = share_of(rule, branch, relevance, done, output, owned=step.owned and len(rule.branches) == 1)
         del done  # a denominator is as large as the output, and not needed any more
-        grads = each_transposed(call.name, share, x, [weight for _, _, weight, _ in parts], call.kwargs)
+        grads = each_transposed(call.transposed, share, x, [weight for _, _, weight, _ in parts], call.kwargs)
         for (term, xt, _, _), grad in zip(parts, grads, strict=True):
             contributions.append((term.sign, grad if term.x == "one" else grad.mul_(xt)))
     return _sum(contributions) if contributions else torch.zeros_like(x)
@@ -242,7 +243,7 @@ def _read_mirrored(
     stabilizer = replace(stabilizer, epsilon=stabilizer.epsilon / scale)
     share = _share(relevance, plus_product(denominator, z, sign), stabilizer, 1, owned=step.owned, kept=None)
     del denominator
-    transpose = TRANSPOSES[call.name]
+    transpose = TRANSPOSES[call.transposed]
     total = transpose(share, x, strong, **call.kwargs)
     return total.add_(transpose(times(share, sign), x, weight, **call.kwargs)).mul_(x)
 
@@ -334,15 +335,14 @@ def _parameters(call: Call, parameters: tuple[Tensor, ...]) -> tuple[Tensor, Ten
 
 
 def _affine(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if bias is None and call.name == "scale_shift":
-        bias = torch.zeros_like(weight)
     return call.target(x, weight, bias, **call.kwargs)
 
 
 def bias_of(call: Call, z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return what a bias adds to an affine operation's output ``z``, broadcast to its shape."""
-    channel = z.ndim - 1 if call.name == "linear" else z.ndim - weight.ndim + 1
-    channel = 1 if call.name == "scale_shift" else channel
+    if call.transposed == "scale_shift":
+        return by_channel(bias, z, **call.kwargs).expand(z.shape)
+    channel = z.ndim - 1 if call.transposed == "linear" else z.ndim - weight.ndim + 1
     return bias.view(-1, *(1,) * (z.ndim - channel - 1)).expand(z.shape)
 
 
@@ -357,8 +357,8 @@ def _pass(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
 
 
 def _gradient(step: Propagate, relevance: Any, *values: Any) -> tuple[Any, ...]:
-    name = step.call.name
-    if name in TRANSPOSES:
+    name = step.call.transposed
+    if name:
         weight, _ = _parameters(step.call, values[1:])
         return (TRANSPOSES[name](relevance, values[0], weight, **step.call.kwargs),)
     return step.call.transpose(relevance, *values)
@@ -380,10 +380,10 @@ def _proportional(
     step: Propagate, relevance: Tensor, x: Tensor, *values: Any, stabilizer: Stabilizer
 ) -> tuple[Tensor, ...]:
     """Spread over each window of a max pooling, as its sum pooling would: the average's factor cancels."""
-    name = step.call.name
+    name = step.call.known
     average = getattr(F, name.replace("max", "avg"), None)
     if average is None or "max" not in name:
-        raise PropagateError(f"proportional() is for max pooling, not '{name}'")
+        raise PropagateError(f"proportional() is for max pooling, not '{step.call.name}'")
     names = _ADAPTIVE_POOL if name.startswith("adaptive") else _MAX_POOL
     options = dict(zip(names, step.call.args[1:], strict=False)) | step.call.kwargs
     dilation = options.pop("dilation", 1)
@@ -401,12 +401,29 @@ _ADAPTIVE_POOL = ("output_size", "return_indices")
 
 def _signal(step: Propagate, relevance: Tensor, *values: Any) -> tuple[Any, ...]:
     """Give all relevance of a product to its signal, or equal shares to its factors."""
+    if step.call.op is not None and step.call.op.matrix:
+        return _bilinear(step, relevance, *values, stabilizer=Plain())
     part = relevance / len(step.receivers)
     shares = []
     for slot in step.call.data:
         summed = sum_to(part, values[slot].shape) if slot in step.receivers else torch.zeros_like(values[slot])
         shares.append(summed)
     return tuple(shares)
+
+
+def _bilinear(step: Propagate, relevance: Tensor, *values: Any, stabilizer: Stabilizer) -> tuple[Any, ...]:
+    """Share relevance among the factors of a sum of products, and within each in proportion to its products."""
+
+    def product(*data: Any) -> Any:
+        filled = list(values)
+        for slot, value in zip(step.call.data, data, strict=True):
+            filled[slot] = value
+        return step.call(*filled)
+
+    factors = tuple(values[slot] for slot in step.call.data)
+    z, vjp = torch.func.vjp(product, *factors)[:2]
+    grads = vjp(relevance / (len(factors) * stabilizer(z)))
+    return tuple(pytree.tree_map(torch.mul, factor, grad) for factor, grad in zip(factors, grads, strict=True))
 
 
 def _custom(rule: Callable[..., Any], call: Call, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
@@ -428,6 +445,7 @@ _ELEMENTARY: dict[str, Callable[..., tuple[Any, ...]]] = {
     "beta_smooth": _beta_smooth,
     "proportional": _proportional,
     "signal": _signal,
+    "bilinear": _bilinear,
 }
 
 

@@ -15,8 +15,10 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from .calls import Call, Slot
+from .calls import Call, Slot, is_smooth, zeros_like
+from .errors import CaptureError, TargetError
 from .facts import Facts, dead_below_zero
+from .graphs import mapped
 from .lifetimes import overwrite_unread, reads_shapes_only, shape_of
 from .memory import plus
 from .propagate import Propagate, needs_output
@@ -30,7 +32,7 @@ class Program:
     Parameters
     ----------
     forward : torch.fx.GraphModule
-        ``forward(*inputs, *parameters)`` returns the output.
+        ``forward(*inputs, *parameters)`` returns a tuple of the distinct tensors of the output.
     run : torch.fx.GraphModule
         ``run(*inputs, *parameters, seed)`` returns the output and a tuple of relevances.
     inputs : tuple of str
@@ -50,9 +52,16 @@ class Program:
     nodes: tuple[str, ...]
     returned: Any
 
-    def arrange(self, tensors: Sequence[torch.Tensor]) -> Any:
-        """Put one tensor for each of the model's outputs in the structure that the model returns."""
-        return pytree.tree_map_only(Slot, lambda slot: tensors[slot.index], self.returned)
+    def arrange(self, tensors: Sequence[Any]) -> Any:
+        """Put the tensors of the model's distinct outputs in the structure that the model returns."""
+        slots = {place.index for place in pytree.tree_leaves(self.returned) if isinstance(place, Slot)}
+        if len(tensors) != len(slots) > 1:
+            raise CaptureError(
+                "the model returns several lists of tensors, of which it does not say how long they are: give "
+                "example_inputs, or let it return the tensors one by one"
+            )
+        outputs = tensors if len(tensors) == len(slots) else [tuple(tensors)]
+        return pytree.tree_map_only(Slot, lambda slot: outputs[slot.index], self.returned)
 
 
 def rewrite(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule], at: Sequence[str] = ()) -> Program:
@@ -79,12 +88,13 @@ def rewrite(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule], at:
     outputs = list(dict.fromkeys(n for n in pytree.tree_leaves(returned) if isinstance(n, fx.Node)))
 
     forward, copies = lifted(graph, paths)
-    forward.output(fx.map_arg(returned, copies.__getitem__))
+    forward.output(tuple(copies[node] for node in outputs))
 
     joint, copies = lifted(graph, paths, ("_seed",))
-    result = fx.map_arg(returned, copies.__getitem__)
+    result = mapped(copies.__getitem__, returned)
     seed = joint.find_nodes(op="placeholder")[-1]
-    cotangents = joint.call_function(seed_relevance, (seed, result, [copies[n] for n in outputs]))
+    structure = mapped(lambda node: Slot(outputs.index(node)), returned)
+    cotangents = joint.call_function(Seeding(structure), (seed, result, *(copies[node] for node in outputs)))
     names = [*(node.name for node in inputs), *at]
     relevances = _Backward(joint, copies, known, rules, dead_below_zero(graph, known, rules), names)
     for i, node in enumerate(outputs):
@@ -95,7 +105,6 @@ def rewrite(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule], at:
     by_name = {node.name: node for node in known.data}
     wanted = tuple(relevances.of(by_name[name]) for name in names)
     joint.output((result, wanted))
-    structure = _map_nodes(lambda node: Slot(outputs.index(node)), returned)
     return Program(compiled(forward), compiled(joint), tuple(n.name for n in inputs), paths, tuple(names), structure)
 
 
@@ -115,7 +124,8 @@ def lifted(
         if node.op == "get_attr":
             copies[node] = parameters[node.target]
         elif node.op == "call_function":
-            copies[node] = copy.node_copy(node, copies.__getitem__)
+            args, kwargs = mapped(copies.__getitem__, (node.args, dict(node.kwargs)))
+            copies[node] = copy.create_node(node.op, node.target, args, kwargs, node.name)
             copies[node].meta = dict(node.meta)
     return copy, copies
 
@@ -128,13 +138,42 @@ def compiled(graph: fx.Graph) -> fx.GraphModule:
     return fx.GraphModule(torch.nn.Module(), graph)
 
 
-def seed_relevance(seed: Callable[[Any], Any], result: Any, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Relevance of each output tensor, as the seed says; the seed returns the structure that the model returned."""
-    given = seed(result)
-    if isinstance(given, torch.Tensor) and len(outputs) == 1:
-        return [given]
-    leaves = pytree.tree_leaves(given, is_leaf=lambda leaf: leaf is None)
-    return [torch.zeros_like(y) if leaf is None else leaf for leaf, y in zip(leaves, outputs, strict=True)]
+@dataclass(frozen=True, eq=False)
+class Seeding:
+    """Relevance of each distinct output: ``(seed, result, *outputs) -> relevances``.
+
+    Parameters
+    ----------
+    returned : Any
+        What the model returns, with a :class:`relfunc.calls.Slot` for each output; what it returns twice has the same
+        slot twice, and gets the sum of both.
+    """
+
+    returned: Any
+    __name__ = "seeding"
+
+    def __call__(self, seed: Callable[[Any], Any], result: Any, *outputs: Any) -> list[Any]:
+        """Ask the seed, which returns the structure that the model returned, with None for no relevance."""
+        given = pytree.tree_leaves(seed(result), is_leaf=lambda a: a is None)
+        wanted = pytree.tree_leaves(result)
+        if len(given) != len(wanted):
+            raise TargetError(
+                f"the target has {len(given)} parts, and the model returned {len(wanted)}: give relevance of the same "
+                "structure, with None for a part that has none"
+            )
+        left = iter(given)
+        relevances: list[Any] = [None] * len(outputs)
+        for place in pytree.tree_leaves(self.returned):
+            if not isinstance(place, Slot):
+                next(left)
+                continue
+            parts, spec = pytree.tree_flatten(outputs[place.index])
+            arriving = [
+                zeros_like(y) if a is None or not is_smooth(y) else a for y, a in zip(parts, left, strict=False)
+            ]
+            one, before = pytree.tree_unflatten(arriving, spec), relevances[place.index]
+            relevances[place.index] = one if before is None else pytree.tree_map(torch.add, before, one)
+        return relevances
 
 
 def accumulate(a: Any, b: Any, owned: bool) -> Any:
@@ -171,7 +210,7 @@ class _Backward:
     def of(self, node: fx.Node) -> fx.Node:
         """All relevance of a node; zeros if none arrives."""
         if node not in self._relevance:
-            self._relevance[node] = self._joint.call_function(torch.zeros_like, (self._copies[node],))
+            self._relevance[node] = self._joint.call_function(zeros_like, (self._copies[node],))
         return self._relevance[node]
 
     def through(self, node: fx.Node) -> None:
@@ -210,29 +249,13 @@ def propagation(
         values.append(value)
         return Slot(len(values) - 1)
 
-    args, kwargs = _map_nodes(slot, (node.args, dict(node.kwargs)))
+    args, kwargs = mapped(slot, (node.args, dict(node.kwargs)))
     data = tuple(i for i, value in enumerate(values) if value in known.data)
     target: Any = node.target
-    call = Call(target, args, kwargs, data)
+    call = Call(target, args, kwargs, data, known.ops.get(node))
     receivers = data
     if isinstance(rule, Elementary) and rule.name == "signal":
         receivers = tuple(i for i in data if values[i] not in known.gates) or data
     if isinstance(rule, Rule):
         rule = simplify(rule, nonnegative=values[data[0]] in known.nonnegative, dead_below_zero=dead)
     return Propagate(rule, call, receivers, dead, node.name, owned), values
-
-
-def _map_nodes(function: Callable[[fx.Node], Any], structure: Any) -> Any:
-    """Replace every node in nested arguments, slices included."""
-    if isinstance(structure, fx.Node):
-        return function(structure)
-    if isinstance(structure, tuple | list):
-        mapped = [_map_nodes(function, item) for item in structure]
-        if hasattr(structure, "_fields"):
-            return type(structure)(*mapped)
-        return mapped if isinstance(structure, list) else tuple(mapped)
-    if isinstance(structure, dict):
-        return {key: _map_nodes(function, item) for key, item in structure.items()}
-    if isinstance(structure, slice):
-        return slice(*(_map_nodes(function, item) for item in (structure.start, structure.stop, structure.step)))
-    return structure

@@ -27,6 +27,7 @@ __all__ = [
     "Term",
     "alpha_beta",
     "beta_smooth",
+    "bilinear",
     "deconvnet",
     "epsilon",
     "flat",
@@ -443,6 +444,31 @@ def signal() -> Elementary:
     signal()
     """
     return Elementary("signal")
+
+
+def bilinear(*, stabilizer: float | Stabilizer = 1e-6) -> Elementary:
+    """Relevance of a matrix product in equal shares to its factors, in each in proportion to its products.
+
+    Parameters
+    ----------
+    stabilizer : float or callable
+        Keeps the denominator off zero.
+
+    Returns
+    -------
+    Elementary
+
+    References
+    ----------
+    Achtibat et al., "AttnLRP: attention-aware layer-wise relevance propagation for transformers", ICML 2024,
+    proposition 3.3.
+
+    Examples
+    --------
+    >>> print(bilinear())
+    bilinear(stabilizer=Plain(epsilon=1e-06))
+    """
+    return Elementary("bilinear", (("stabilizer", as_stabilizer(stabilizer)),))
 
 
 def _rule(

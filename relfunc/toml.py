@@ -103,7 +103,7 @@ def _rule(name: str, options: Mapping[str, Any]) -> Rule | Elementary:
 
 _RULES = frozenset(
     {"epsilon", "zplus", "alpha_beta", "gamma", "zbox", "wsquare", "flat", "norm", "pass", "gradient"}
-    | {"guided_backprop", "deconvnet", "beta_smooth", "proportional", "signal"}
+    | {"guided_backprop", "deconvnet", "beta_smooth", "proportional", "signal", "bilinear"}
 )
 
 

@@ -7,13 +7,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .affine import by_channel
+
+
+def sum_to(a: Tensor, shape: torch.Size) -> Tensor:
+    """Undo broadcasting by summing."""
+    a = a.sum(tuple(range(a.ndim - len(shape)))) if a.ndim > len(shape) else a
+    stretched = tuple(d for d, size in enumerate(shape) if size == 1 and a.shape[d] != 1)
+    return a.sum(stretched, keepdim=True) if stretched else a
+
 
 def _linear_transpose(share: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     return share @ weight if weight.ndim > 1 else share.unsqueeze(-1) * weight
 
 
-def _scale_transpose(share: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    return share * weight.view(1, -1, *(1,) * (x.ndim - 2))
+def _scale_transpose(share: Tensor, x: Tensor, weight: Tensor, *, channelwise: bool = True) -> Tensor:
+    return sum_to(share * by_channel(weight, share, channelwise), x.shape)
 
 
 def _convolution_transpose(n: int) -> Callable[..., Tensor]:

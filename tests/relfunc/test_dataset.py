@@ -224,7 +224,7 @@ def test_precision_and_layout(data, tmp_path, options, tolerance):
 
 def test_the_model_given_is_neither_moved_nor_changed(data, tmp_path):
     explain = explanation()
-    model = explain.f.made_by[0]
+    model = explain.f._lrp.model
     before = [(name, id(p), p.clone(), p.stride()) for name, p in model.named_parameters()]
     rf.attribute_dataset(explain, data, tmp_path, transform=scaled, channels_last=True, device="cpu")
     for (name, identity, value, stride), (now, p) in zip(before, model.named_parameters(), strict=True):
@@ -332,8 +332,9 @@ def pushed(by):
 @pytest.mark.parametrize("composite", [None, rf.composites.epsilon_plus()])
 def test_another_intervention_is_another_run(data, tmp_path, composite):
     def explain(by):
-        changed = rf.intervene(network(), {"0": pushed(by)})
-        ops = {**rf.ops.OPS, changed.made_by[1]["0"]: rf.ops.Op("scaling", type="scaling")}
+        push = pushed(by)
+        changed = rf.intervene(network(), {"0": push})
+        ops = {**rf.ops.OPS, push: rf.ops.Op("scaling", type="scaling")}
         return rf.gradient(rf.lrp(changed, composite, ops=ops) if composite else changed)
 
     rf.attribute_dataset(explain(1.0), data, tmp_path, batch_size=4)

@@ -12,7 +12,7 @@ import relfunc as rf
 from relfunc import rewrite as rewriting
 from relfunc.assignment import assign
 from relfunc.canonize import canonize
-from relfunc.capture import capture
+from relfunc.captured import parameter
 from relfunc.facts import dead_below_zero, facts
 
 from .reference import cnn, filled
@@ -64,7 +64,7 @@ def tensors(value):
 @pytest.mark.parametrize("name", MODELS)
 def test_no_value_claimed_nonnegative_is_negative_and_no_gate_exceeds_one(name):
     model = filled(MODELS[name](), seed=7)
-    graph = canonize(capture(model))
+    graph = canonize(rf.capture(model).graph)
     known = facts(graph)
     values = values_of(model, graph, images())
     assert known.nonnegative
@@ -78,7 +78,7 @@ def test_no_value_claimed_nonnegative_is_negative_and_no_gate_exceeds_one(name):
 @pytest.mark.parametrize("name", ["cnn", "resnet18", "densenet121", "mobilenet_v3_small"])
 def test_relevance_is_zero_where_claimed_and_simplified_rules_equal_full_tables(name, composite, monkeypatch):
     model = filled(MODELS[name](), seed=7)
-    graph = canonize(capture(model))
+    graph = canonize(rf.capture(model).graph)
     known = facts(graph)
     rules = assign(graph, known, COMPOSITES[composite])
     dead = dead_below_zero(graph, known, rules)
@@ -88,7 +88,7 @@ def test_relevance_is_zero_where_claimed_and_simplified_rules_equal_full_tables(
 
     def run(program):
         with torch.no_grad():
-            parameters = [rf.capture.parameter(model, path) for path in program.parameters]
+            parameters = [parameter(model, path) for path in program.parameters]
             return program.run(x, *parameters, lambda y: torch.ones_like(y))[1]
 
     simple = run(rewriting.rewrite(graph, known, rules))
@@ -112,7 +112,7 @@ class Function(nn.Module):
 
 def claims(function):
     model = Function(function).eval()
-    graph = canonize(capture(model))
+    graph = canonize(rf.capture(model).graph)
     known = facts(graph)
     (returned,) = graph.output_node().args
     x = torch.linspace(-4, 4, 2 * 4 * 6 * 6).reshape(2, 4, 6, 6)
@@ -185,7 +185,7 @@ def test_what_is_not_so_is_not_claimed(function):
     ],
 )
 def test_relevance_below_zero_is_not_claimed_to_vanish_before(head):
-    graph = canonize(capture(Function(lambda x: head(x * 2)).eval()))
+    graph = canonize(rf.capture(Function(lambda x: head(x * 2)).eval()).graph)
     known = facts(graph)
     rules = assign(graph, known, rf.composites.mixed(rf.composites.by_type({"relu": rf.rules.pass_()}), *_base()))
     assert not dead_below_zero(graph, known, rules)

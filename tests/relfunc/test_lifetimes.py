@@ -43,7 +43,7 @@ def test_a_relu_overwrites_only_what_nobody_else_reads(name):
     model = Net(read).eval()
     f, x = rf.lrp(model, COMPOSITE), torch.randn(2, 1, 4, 4)
     if expected is not None:
-        assert any(node.target is rectified for node in f.program.run.graph.nodes) == expected
+        assert any(node.target is rectified for node in f._lrp.program.run.graph.nodes) == expected
     output, relevance = rf.gradient(f)(x, lambda y: y)
     torch.testing.assert_close(output, model(x))
     torch.testing.assert_close(relevance, torch.func.vjp(f, x)[1](output)[0])
@@ -59,7 +59,7 @@ def test_a_relu_of_the_input_leaves_it():
 def test_values_that_only_give_their_shape_are_not_kept():
     """Every ReLU's input would be kept until relevance has passed it, which doubles the peak memory."""
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
-    nodes = list(rf.lrp(model.eval(), COMPOSITE).program.run.graph.nodes)
+    nodes = list(rf.lrp(model.eval(), COMPOSITE)._lrp.program.run.graph.nodes)
     passes = [node for node in nodes if node.name.startswith(("pass_relu", "gradient_flatten"))]
     assert len(passes) == 3
     for node in passes:

@@ -1,0 +1,142 @@
+"""In place: operations that write to their argument become operations that return a new value.
+
+A write is replaced by what it computes, and every later reader of the tensor it wrote to reads that instead. This is
+right as long as nobody reads the old memory under another name: of a tensor that shares its memory (a view of it, or
+what it is a view of), a later reader would see the write, and is refused. Whether memory may be shared is a column of
+the operation's row; of a function without a row it is assumed.
+"""
+
+import inspect
+import operator
+from collections.abc import Iterator, Mapping
+from types import FunctionType
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx
+
+from .errors import RelfuncError
+from .graphs import calls, described
+from .ops import Op, find, known_as
+from .spellings import is_in_place, may_share, spelling
+
+
+class CanonizeError(RelfuncError, ValueError):
+    """A graph uses an operation in a way that has no functional form."""
+
+
+def make_functional(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
+    """Replace each in-place operation, and let later readers of what it wrote read its result.
+
+    Parameters
+    ----------
+    graph : torch.fx.Graph
+        It is changed.
+    rows : mapping
+        From :func:`relfunc.ops.table`.
+
+    Raises
+    ------
+    CanonizeError
+        If an operation writes to an input, a parameter, or memory that is read later under another name.
+    """
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    numbers = _numbers(graph, rows)
+    for node in calls(graph):
+        if node.kwargs.get("out") is not None:
+            raise CanonizeError(f"{described(node)} writes to its argument out: use what it returns instead")
+        function = _functional(node)
+        if function is None:
+            continue
+        node.target = function
+        written = node.args[0] if node.args else node.kwargs["input"]
+        if not isinstance(written, fx.Node) or written in numbers:
+            continue
+        for alias in _aliases(written, rows, node):
+            if alias.op in _OWN:
+                raise CanonizeError(
+                    f"{described(node)} writes to the model's own {_OWN[alias.op]} '{alias}': clone it first"
+                )
+            if alias is not written and any(order[user] > order[node] for user in alias.users):
+                raise CanonizeError(
+                    f"{described(node)} writes to a view of '{alias}', which is read later: clone it first"
+                )
+        written.replace_all_uses_with(node, lambda user, node=node: order[user] > order[node])
+
+
+_OWN: Final = {"placeholder": "input", "get_attr": "parameter or buffer"}
+
+
+@known_as("written")
+def written(x: Tensor, index: Any, value: Any) -> Tensor:
+    """Return ``x`` with ``value`` at ``index``."""
+    copy = x.clone()
+    copy[index] = value
+    return copy
+
+
+def _numbers(graph: fx.Graph, rows: Mapping[Any, Op]) -> set[fx.Node]:
+    """Sizes and what is computed from them: ``n += 1`` writes to nothing."""
+    numbers: set[fx.Node] = set()
+    for node in calls(graph):
+        home = getattr(node.target, "__module__", "")
+        of_numbers = home in {"_operator", "math", "builtins"} and numbers.issuperset(node.all_input_nodes)
+        if spelling(node.target) in _SIZES or (of_numbers and node.all_input_nodes):
+            numbers.add(node)
+    return numbers
+
+
+_SIZES: Final = {"size", "dim", "ndimension", "numel", "getattr", "len", "stride", "sym_size", "sym_numel"}
+
+
+def _functional(node: fx.Node) -> Any:
+    """Out-of-place form of an in-place call, whose flag is dropped; None if it is not in place."""
+    target: Any = node.target
+    if spelling(target) is None:
+        return None
+    if isinstance(target, FunctionType) and "inplace" in inspect.signature(target).parameters:
+        given = inspect.signature(target).bind(*node.args, **node.kwargs)
+        in_place = given.arguments.pop("inplace", False)
+        node.args, node.kwargs = given.args, given.kwargs
+        return target if in_place else None
+    if not is_in_place(target):
+        return None
+    if target is operator.setitem:
+        return written
+    name = getattr(target, "__name__", "")
+    if getattr(target, "__module__", "") == "_operator":
+        return getattr(operator, {"iand": "and_", "ior": "or_"}.get(name, name[1:]))
+    bare = name.partition(".")[0].rstrip("_")
+    for home in (torch, Tensor, F):
+        if hasattr(home, bare):
+            return getattr(home, bare)
+    raise CanonizeError(f"{described(node)} is in place and has no functional form")
+
+
+def _aliases(node: fx.Node, rows: Mapping[Any, Op], writer: fx.Node) -> Iterator[fx.Node]:
+    """Yield the node and the nodes whose memory it may share, but for what writes to it."""
+    pending, seen = [node], set()
+    while pending:
+        current = pending.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        yield current
+        if _may_share(current, rows):
+            pending.extend(current.all_input_nodes[:1])
+        pending.extend(
+            user
+            for user in current.users
+            if user is not writer and _may_share(user, rows) and user.all_input_nodes[0] is current
+        )
+
+
+def _may_share(node: fx.Node, rows: Mapping[Any, Op]) -> bool:
+    """Whether a call's output may be memory of its first argument."""
+    if node.op != "call_function":
+        return False
+    op, name = find(node.target, rows), spelling(node.target)
+    if op is None:
+        return name is None or may_share(name)
+    return op.memory == "shared" or (not op.memory and op.kind in {"move", "other"})
