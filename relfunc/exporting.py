@@ -148,7 +148,19 @@ def of_shape(x: Tensor, sizes: list[int | None]) -> Tensor:
 def _nested(program: torch.export.ExportedProgram, values: list[Any]) -> Any:
     """Arrange the flat outputs of an exported program as the model returned them."""
     spec = program.call_spec.out_spec
-    return values[0] if spec is None else pytree.tree_unflatten(values, spec)
+    if spec is None:
+        return values[0]
+    return _as_tuples(pytree.tree_unflatten(values, spec))
+
+
+def _as_tuples(a: Any) -> Any:
+    """Make tuples of torch's own sequences, such as what topk returns, which no graph holds."""
+    if hasattr(a, "n_sequence_fields"):
+        return tuple(a)
+    if isinstance(a, tuple | list):
+        items = [_as_tuples(item) for item in a]
+        return type(a)(*items) if hasattr(a, "_fields") else type(a)(items)
+    return {key: _as_tuples(item) for key, item in a.items()} if type(a) is dict else a
 
 
 def _drop_checks(graph: fx.Graph) -> None:

@@ -76,6 +76,12 @@ def written(x: Tensor, index: Any, value: Any) -> Tensor:
     return copy
 
 
+@known_as("copied_onto")
+def copied_onto(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    """Return ``source`` in the shape and type of ``x``, as ``x.copy_(source)`` does."""
+    return source.expand_as(x).to(x.dtype)
+
+
 def _numbers(graph: fx.Graph, rows: Mapping[Any, Op]) -> set[fx.Node]:
     """Sizes and what is computed from them: ``n += 1`` writes to nothing."""
     numbers: set[fx.Node] = set()
@@ -95,6 +101,9 @@ def _functional(node: fx.Node) -> Any:
     target: Any = node.target
     if spelling(target) is None:
         return None
+    if target is torch.ops.aten.copy.default:  # what export makes of writing to a part; it has no derivative
+        node.target = copied_onto
+        return None
     if isinstance(target, FunctionType) and "inplace" in inspect.signature(target).parameters:
         given = inspect.signature(target).bind(*node.args, **node.kwargs)
         in_place = given.arguments.pop("inplace", False)
@@ -104,6 +113,8 @@ def _functional(node: fx.Node) -> Any:
         return None
     if target is operator.setitem:
         return written
+    if spelling(target) == "copy":
+        return copied_onto
     name = getattr(target, "__name__", "")
     if getattr(target, "__module__", "") == "_operator":
         return getattr(operator, {"iand": "and_", "ior": "or_"}.get(name, name[1:]))

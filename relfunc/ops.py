@@ -184,7 +184,7 @@ OPS: Final[Ops] = {
         memory="own",
     ),
     **_rows("move", "masked_fill index_fill masked_scatter scatter index_copy index_put slice_scatter", memory="own"),
-    **_rows("move", "select_scatter diagonal_scatter written", memory="own"),
+    **_rows("move", "select_scatter diagonal_scatter written copied_onto", memory="own"),
     **_rows(
         "move", "tril triu im2col diag diag_embed pixel_shuffle pixel_unshuffle channel_shuffle", "kept", memory="own"
     ),

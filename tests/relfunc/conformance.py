@@ -201,9 +201,12 @@ def _by_autograd(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, tup
 
 
 def difference(found: Any, wanted: Any) -> float:
-    """Greatest difference of nested tensors, relative to the greatest value wanted; infinite for another structure."""
+    """Greatest difference of nested tensors, relative to the greatest value wanted; infinite for another structure.
+
+    A graph holds a tuple in the place of torch's own sequences, such as what topk returns.
+    """
     (a, spec_a), (b, spec_b) = pytree.tree_flatten(found), pytree.tree_flatten(wanted)
-    if spec_a != spec_b:
+    if spec_a != spec_b and not (hasattr(wanted, "n_sequence_fields") and len(a) == len(b)):
         return float("inf")
     return max((_apart(u, v) for u, v in zip(a, b, strict=True)), default=0.0)
 
