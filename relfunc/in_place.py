@@ -42,7 +42,7 @@ def make_functional(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
         If an operation writes to an input, a parameter, or memory that is read later under another name.
     """
     order = {node: i for i, node in enumerate(graph.nodes)}
-    numbers = _numbers(graph, rows)
+    numbers = _numbers(graph)
     for node in calls(graph):
         if node.kwargs.get("out") is not None:
             raise CanonizeError(f"{described(node)} writes to its argument out: use what it returns instead")
@@ -82,7 +82,7 @@ def copied_onto(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor
     return source.expand_as(x).to(x.dtype)
 
 
-def _numbers(graph: fx.Graph, rows: Mapping[Any, Op]) -> set[fx.Node]:
+def _numbers(graph: fx.Graph) -> set[fx.Node]:
     """Sizes and what is computed from them: ``n += 1`` writes to nothing."""
     numbers: set[fx.Node] = set()
     for node in calls(graph):

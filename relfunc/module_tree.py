@@ -61,8 +61,8 @@ class ModuleTree:
         self._paths: dict[int, str] = {}
         self._originals = {id(m): m for m in model.modules()}
         self.root = self._copy(model, "")
-        for module, copy in self._copies.items():
-            self._bind(module, copy)
+        for copy in self._copies.values():
+            self._bind(copy)
 
     def path_of(self, tensor: Tensor) -> str | None:
         """Return the path of one of the model's own tensors, by identity."""
@@ -133,7 +133,7 @@ class ModuleTree:
     def _hook(self, hook: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *args, **kwargs: self._tracer.hooked(self._bound(hook), args, kwargs)
 
-    def _bind(self, module: nn.Module, copy: nn.Module) -> None:
+    def _bind(self, copy: nn.Module) -> None:
         """Let attributes that hold modules of the model hold their copies."""
         state = vars(copy)
         for name, value in list(state.items()):
