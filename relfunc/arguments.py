@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -114,6 +115,8 @@ class Arguments:
         CaptureError
             If an argument has another structure, or an optional one another value, than when it was captured.
         """
+        if self._is_plain and not kwargs and len(args) == len(self.slots):
+            return list(args)
         given = self.bound(args, kwargs)
         values: list[Any] = []
         for slot in self.slots:
@@ -136,6 +139,12 @@ class Arguments:
                         _check_fixed(Slot(slot.name, slot.kind, True, kept), leaf)
         return values
 
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether each argument is one placeholder and has a place, so that a call need not be taken apart."""
+        places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return all(slot.kind in places and not slot.fixed and slot.spec is None for slot in self.slots)
+
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call by name, defaults included."""
         found = self.signature.bind(*args, **kwargs)
@@ -157,6 +166,8 @@ class Arguments:
         Tensor, tuple or mapping
             Of the structure of ``x``; None for what is no floating-point tensor.
         """
+        if isinstance(x, Tensor) and self._is_plain and len(relevances) == 1:
+            return relevances[0] if _carries(x) else None
         args, kwargs = as_call(x)
         given = self.bound(args, kwargs)
         left = iter(relevances)

@@ -82,9 +82,12 @@ class Checked:
 
 
 def _kind(values: Sequence[Any]) -> tuple[Any, ...]:
-    leaves, spec = pytree.tree_flatten(list(values))
+    leaves, spec = values, ""
+    if not all(isinstance(value, Tensor) for value in values):
+        leaves, structure = pytree.tree_flatten(list(values))
+        spec = str(structure)
     kinds = tuple((a.ndim, a.dtype, a.device) if isinstance(a, Tensor) else type(a) for a in leaves)
-    return str(spec), kinds, torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+    return spec, kinds, torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
 
 
 def _shape_of(model: nn.Module) -> int:
