@@ -1,6 +1,8 @@
 """The errors of an analysis a user can cause and mend."""
 
-from relfunc.errors import RelfuncError
+from relfunc.errors import KeyingError, RelfuncError
+
+__all__ = ["DataError", "KeyingError", "PlanError", "StoreError"]
 
 
 class DataError(RelfuncError, ValueError):
@@ -9,10 +11,6 @@ class DataError(RelfuncError, ValueError):
 
 class PlanError(RelfuncError, ValueError):
     """A plan names a function or parameter that does not exist, or two branches make the same result."""
-
-
-class KeyingError(RelfuncError, TypeError):
-    """A step, parameter or captured value has no value by which results could be keyed."""
 
 
 class StoreError(RelfuncError, OSError):

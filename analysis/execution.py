@@ -12,11 +12,13 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from relfunc import schema
+from relfunc import blocks, schema
 from relfunc.stack import as_slice
 from relfunc.storage import save
+from relfunc.text import group_names
 
 from . import keys
+from .category import members_of
 from .errors import DataError, PlanError
 from .lineage import Node, expanded, results
 from .plan import Chain, Each, Plan, to_toml
@@ -26,7 +28,6 @@ from .store import Store
 log = logging.getLogger(__name__)
 
 GROUPS = {EMBEDDING: schema.EMBEDDING_GROUP, CLUSTERING: schema.CLUSTER_GROUP, SCORE: schema.SCORE_GROUP}
-WHOLE = "all"
 
 
 def run(
@@ -73,14 +74,16 @@ def run(
     Returns
     -------
     xarray.DataTree
-        As :mod:`relfunc.schema` describes, one node per category that has samples; ``/`` in a name becomes ``∕``.
+        As :mod:`relfunc.schema` describes, one node per category that has samples. Its attribute ``category`` is its
+        name, and so is the node's, unless files cannot have groups of that name: :func:`relfunc.schema.categories`.
         Every result has the step, its parameters and, with a store, its key in its attributes. The root's attributes
         name the plan, ``by`` and the categories left out for want of samples.
 
     Raises
     ------
     DataError
-        If a variable or category is missing, or an attribution is not finite.
+        If a variable or category is missing, a sample's category is none (NaN, or a label that names no class), or an
+        attribution is not finite.
     PlanError
         If the plan yields no results, or two branches yield the same.
 
@@ -98,20 +101,29 @@ def run(
         raise DataError(f"run: the dataset has no variable '{schema.ATTRIBUTION}', only {_listed(data.data_vars)}")
     if schema.SAMPLE not in data.coords:
         data = data.assign_coords({schema.SAMPLE: np.arange(data.sizes[schema.SAMPLE])})
-    members = _chosen(_members(data, by), categories, by)
-    empty = [name for name, index in members.items() if not index.size]
+    members = members_of(data, by)
+    keyed = list(zip(group_names(name for name, _ in members), members, strict=True))
+    _check_known(categories, [name for name, _ in members], by)
+    if categories is not None:
+        keyed = [one for name in dict.fromkeys(categories) for one in keyed if one[1][0] == name]
+    present: dict[str, tuple[str, np.ndarray]] = {}
+    empty: list[str] = []
+    for key, (name, index) in keyed:
+        if index.size:
+            present[key] = name, index
+        else:
+            empty.append(name)
     if empty:
         log.info("no samples in %s: left out", _listed(empty))
-    present = {name: index for name, index in members.items() if index.size}
     if not present:
         raise DataError("run: no category has any samples")
     source = _without_attrs(data.drop_vars(schema.INPUT, errors="ignore"))
-    parts = ((name, source.isel({schema.SAMPLE: as_slice(index)})) for name, index in present.items())
+    parts = ((key, source.isel({schema.SAMPLE: as_slice(index)})) for key, (_, index) in present.items())
     computed = _side_by_side(plan, parts, store, workers) if client is None else _on_cluster(plan, parts, store, client)
     found = dict(tqdm(computed, "categories", total=len(present), disable=None if progress else True))
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=_attrs(plan, by, empty))}
-    for name, index in present.items():
-        nodes |= _layout(name.replace("/", "∕"), index, data[schema.SAMPLE][index], found[name])
+    for key, (name, index) in present.items():
+        nodes |= _layout(key, name, index, data[schema.SAMPLE][index], found[key])
     tree = xr.DataTree.from_dict(nodes)
     if out is not None:
         save(tree, out)
@@ -198,7 +210,7 @@ def _category(plan: Plan, source: xr.Dataset, name: str, store: Store | None) ->
 
 def _source(source: xr.Dataset, name: str, store: Store | None) -> tuple[Node, ...]:
     """Check a category's data; what of it is larger than a block stays where it is until a step asks for it."""
-    small = [variable for variable, values in source.variables.items() if values.nbytes <= keys.BLOCK_BYTES]
+    small = [variable for variable, values in source.variables.items() if values.nbytes <= blocks.BYTES]
     source = source.assign(source[small].load().variables)
     _check_finite(source, name)
     return (Node(keys.of_source(source) if store else None, memory={"": source}),)
@@ -223,7 +235,7 @@ def _check_finite(source: xr.Dataset, category: str) -> None:
     if not np.issubdtype(attribution.dtype, np.floating):
         return
     wrong: list[Any] = []
-    for part in keys.blocks(attribution.shape, attribution.dtype.itemsize):
+    for part in blocks.cut(attribution.shape, attribution.dtype.itemsize):
         values = attribution[part].values
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(values.sum()):
@@ -238,51 +250,24 @@ def _check_finite(source: xr.Dataset, category: str) -> None:
 
 
 def _without_attrs(data: xr.Dataset) -> xr.Dataset:
-    """Drop the attributes of a dataset and of its variables; xarray's ``drop_attrs`` copies their values, too."""
-    bare = data.copy().drop_attrs(deep=False)
+    """Drop the attributes of a dataset and of its variables; xarray's ``drop_attrs`` copies their values, too.
+
+    Half precision becomes single: it has no place in netCDF, and sums of it overflow.
+    """
+    half = {name: values.astype(np.float32) for name, values in data.variables.items() if values.dtype == np.float16}
+    bare = data.assign({str(name): values for name, values in half.items()}).drop_attrs(deep=False)
     for variable in bare.variables.values():
         variable.attrs = {}
     return bare
 
 
-def _members(data: xr.Dataset, by: str | None) -> dict[str, np.ndarray]:
-    """Positions of the samples of every category."""
-    if by is None:
-        return {WHOLE: np.arange(data.sizes[schema.SAMPLE])}
-    if by not in data.variables:
-        raise DataError(f"run: by={by!r} is none of the dataset's variables, {_listed(data.variables)}")
-    values = data[by]
-    if values.dims == (schema.SAMPLE, schema.CLASS):
-        table = values.transpose(schema.SAMPLE, schema.CLASS).values
-        if by == schema.PREDICTION:
-            table = np.arange(table.shape[1]) == table.argmax(1)[:, None]
-        return {name: np.flatnonzero(column) for name, column in zip(_classes(data), table.T, strict=True)}
-    if values.dims != (schema.SAMPLE,):
-        raise DataError(f"run: by={by!r} has dimensions {values.dims}, not ('sample',) or ('sample', 'class')")
-    if by == schema.LABEL and schema.CLASS in data.sizes:
-        names = _classes(data)
-        return {name: np.flatnonzero(values.values == label) for label, name in enumerate(names)}
-    return {str(value): np.flatnonzero(values.values == value) for value in np.unique(values.values)}
-
-
-def _classes(data: xr.Dataset) -> list[str]:
-    names = [str(name) for name in data[schema.CLASS].values]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise DataError(f"run: more than one class is called {_listed(sorted(twice))}: give them different names")
-    return names
-
-
-def _chosen(members: dict[str, np.ndarray], categories: Sequence[str] | None, by: str | None) -> dict[str, np.ndarray]:
-    if categories is None:
-        return members
-    unknown = [name for name in categories if name not in members]
+def _check_known(categories: Sequence[str] | None, names: Sequence[str], by: str | None) -> None:
+    unknown = [name for name in categories or () if name not in names]
     if unknown:
-        raise DataError(f"run: no category {_listed(unknown)} by {by!r}; there are {_listed(members)}")
-    return {name: members[name] for name in categories}
+        raise DataError(f"run: no category {_listed(unknown)} by {by!r}; there are {_listed(names)}")
 
 
-def _layout(name: str, index: np.ndarray, sample: xr.DataArray, found: xr.Dataset) -> dict[str, xr.Dataset]:
+def _layout(key: str, name: str, index: np.ndarray, sample: xr.DataArray, found: xr.Dataset) -> dict[str, xr.Dataset]:
     """Datasets of a category's nodes, as the schema has them."""
     coords: dict[Hashable, Any] = {schema.SAMPLE: sample.values}
     spectrum = {name: values.variable for name, values in _having(found, SPECTRUM)}
@@ -290,11 +275,16 @@ def _layout(name: str, index: np.ndarray, sample: xr.DataArray, found: xr.Datase
         coords[schema.EIGEN] = np.arange(found.sizes[schema.EIGEN])
     if schema.COMPONENT in found.sizes:
         coords[schema.COMPONENT] = np.arange(found.sizes[schema.COMPONENT])
-    top = xr.Dataset({schema.INDEX: (schema.SAMPLE, index), **spectrum}, coords)
-    nodes = {f"/{name}": top}
+    top = xr.Dataset({schema.INDEX: (schema.SAMPLE, index), **spectrum}, coords, {schema.CATEGORY: name})
+    nodes = {f"/{key}": top}
     for role, group in GROUPS.items():
-        variables = {name: values.variable for name, values in _having(found, role)}
-        nodes[f"/{name}/{group}"] = xr.Dataset(variables, _score_coords(found) if role == SCORE else None)
+        named = list(_having(found, role))
+        keys = group_names(str(name) for name, _ in named)
+        variables = {
+            key: values.variable if key == name else values.assign_attrs({schema.NAME: str(name)}).variable
+            for key, (name, values) in zip(keys, named, strict=True)
+        }
+        nodes[f"/{key}/{group}"] = xr.Dataset(variables, _score_coords(found) if role == SCORE else None)
     return nodes
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from relfunc import blocks
 from relfunc.schema import SAMPLE
 
 from . import keys
@@ -143,10 +144,42 @@ def folded(nodes: Iterable[Node], store: Store | None) -> xr.Dataset:
 
 
 def _called(plan: Step, data: xr.Dataset) -> xr.Dataset:
-    computed = plan.function(data, **dict(plan.params))
+    """Apply a step to arrays that it cannot write to, or to a copy if it does; its results are as files hold them."""
+    try:
+        computed = plan.function(_read_only(data), **plan.given())
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        log.warning("%s writes to what it is given (%s): it gets a copy", name_of(plan.function), error)
+        computed = plan.function(data.copy(deep=True), **plan.given())
     if not isinstance(computed, xr.Dataset):
         raise PlanError(f"{name_of(plan.function)} returned a {type(computed).__name__}, not a Dataset")
+    half = {
+        name: values.astype(np.float32) for name, values in computed.variables.items() if values.dtype == np.float16
+    }
+    computed = computed.assign({str(name): values for name, values in half.items()})
+    for variable in (computed, *computed.variables.values()):
+        variable.attrs = {name: _attr(value) for name, value in variable.attrs.items()}
     return computed
+
+
+def _read_only(data: xr.Dataset) -> xr.Dataset:
+    """Return the same data in arrays that cannot be written to: others read them, too."""
+    safe = data.copy()
+    for variable in safe.variables.values():
+        if isinstance(variable._data, np.ndarray):
+            view = variable._data.view()
+            view.flags.writeable = False
+            variable.data = view
+    return safe
+
+
+def _attr(value: Any) -> Any:
+    """Return an attribute as files can have it."""
+    if isinstance(value, bool | np.bool):
+        return int(value)
+    kept = isinstance(value, str | int | float | np.number | np.ndarray | list | tuple)
+    return value if kept else "" if value is None else str(value)
 
 
 def _by_blocks(data: xr.Dataset, steps: tuple[Step, ...]) -> xr.Dataset:
@@ -154,7 +187,7 @@ def _by_blocks(data: xr.Dataset, steps: tuple[Step, ...]) -> xr.Dataset:
     n = data.sizes[SAMPLE]
     row = sum(variable.nbytes for variable in data.data_vars.values() if SAMPLE in variable.dims) // n
     whole: dict[Hashable, xr.Variable] = {}
-    for part in keys.blocks((n,), row):
+    for part in blocks.cut((n,), row):
         block, made = data.isel({SAMPLE: part}), xr.Dataset()
         for step in steps:
             computed = _called(step, merged(block, made))

@@ -1,27 +1,42 @@
 """Plans are data: which steps, in which order, with which parameters."""
 
+import copy
 import importlib
 import inspect
 import itertools
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from relfunc.keys import described
+
 from . import cluster, embed, graph, preprocess, scores
-from .errors import PlanError
+from .errors import KeyingError, PlanError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One function with its parameters; see :func:`step`."""
 
     function: Callable[..., xr.Dataset]
     params: tuple[tuple[str, Any], ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Step):
+            return NotImplemented
+        return self.function == other.function and _value_of(self.params) == _value_of(other.params)
+
+    def __hash__(self) -> int:
+        return hash((self.function, tuple(name for name, _ in self.params)))
+
+    def given(self) -> dict[str, Any]:
+        """Return the parameters; of what may be written to, a copy."""
+        return {name: value if _is_fixed(value) else copy.deepcopy(value) for name, value in self.params}
 
     def __str__(self) -> str:
         return f"{name_of(self.function)}({', '.join(f'{name}={value!r}' for name, value in self.params)})"
@@ -58,7 +73,8 @@ def step(function: Callable[..., xr.Dataset], /, **params: Any) -> Step:
     function : callable
         Takes a dataset and keyword parameters, returns a dataset of what it computed.
     **params
-        Its parameters. Lists and ranges become tuples, NumPy scalars Python's numbers.
+        Its parameters. Lists, ranges and iterators become tuples, NumPy scalars Python's numbers; all others, such as
+        dicts and arrays, are copied, and the function is given a copy of the same type.
 
     Returns
     -------
@@ -292,16 +308,34 @@ def _checked(plans: Sequence[Any], where: str) -> tuple[Plan, ...]:
 
 
 def _frozen(value: Any) -> Any:
-    """Values a frozen plan may hold."""
+    """Values a plan holds: lists and ranges as tuples; all else of the type that was given, and no one else's."""
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, Mapping):
-        return tuple(sorted((key, _frozen(inner)) for key, inner in value.items()))
-    if isinstance(value, list | tuple | range | set | frozenset | np.ndarray) or (
-        isinstance(value, Iterable) and not isinstance(value, str | bytes)
-    ):
+    if isinstance(value, list | tuple | range) and type(value) in (list, tuple, range):
         return tuple(_frozen(inner) for inner in value)
-    return value
+    if isinstance(value, Iterator):
+        return tuple(_frozen(inner) for inner in value)
+    if _is_fixed(value):
+        return value
+    try:
+        return copy.deepcopy(value)
+    except TypeError as error:
+        raise PlanError(f"a parameter is a {type(value).__name__}, which cannot be copied ({error})") from error
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether a value cannot be written to, or is code."""
+    if isinstance(value, tuple):
+        return all(map(_is_fixed, value))
+    return value is None or isinstance(value, bool | int | float | complex | str | bytes | frozenset) or callable(value)
+
+
+def _value_of(params: tuple[tuple[str, Any], ...]) -> Any:
+    """Return what parameters are equal by, whatever they are."""
+    try:
+        return described(params, "a parameter", "analysis")
+    except KeyingError:
+        return params
 
 
 def _default(signature: inspect.Signature, name: str) -> Any:
@@ -372,7 +406,7 @@ def _toml(value: Any, name: str) -> str:
             raise PlanError(f"{name}={value!r}: TOML has no such value: use numbers, strings and lists of them")
 
 
-def _parsed(table: Mapping[str, Any]) -> Plan:
+def _parsed(table: Any) -> Plan:
     match table:
         case {"step": str(address), **params}:
             return step(_found(address), **{name: _value(value) for name, value in params.items()})
@@ -380,7 +414,8 @@ def _parsed(table: Mapping[str, Any]) -> Plan:
             return chain(*map(_parsed, tables))
         case {"each": [*tables]} if len(table) == 1:
             return each(*map(_parsed, tables))
-    raise PlanError(f"a plan's table holds 'step' and its parameters, or 'chain', or 'each', not {sorted(table)}")
+    came = ", ".join(map(repr, table)) if isinstance(table, Mapping) else repr(table)
+    raise PlanError(f"a plan's table holds 'step' and its parameters, or 'chain', or 'each', not {came}")
 
 
 def _value(value: Any) -> Any:

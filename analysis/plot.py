@@ -308,9 +308,10 @@ def ranking(ranked: xr.Dataset | xr.DataTree, *, most: int = 30) -> hv.Bars:
 
 
 def _node(tree: xr.DataTree, category: str) -> xr.DataTree:
-    if category not in tree.children:
-        raise DataError(f"there is no category '{category}', only {_listed(tree.children)}")
-    return tree.children[category]
+    known = schema.categories(tree)
+    if category not in known:
+        raise DataError(f"there is no category '{category}', only {_listed(known)}")
+    return known[category]
 
 
 def _group(node: xr.DataTree, group: str, category: str) -> xr.Dataset:
@@ -330,8 +331,8 @@ def _labels(tree: xr.DataTree, category: str, clustering: str | None) -> tuple[s
     """Return a clustering's name and labels; by default of the one with the most separable cluster."""
     clusterings = _group(_node(tree, category), schema.CLUSTER_GROUP, category)
     if clustering is None:
-        only = xr.DataTree(children={category: _node(tree, category)})
-        scores = only[category].children.get(schema.SCORE_GROUP, xr.DataTree())
+        only = xr.DataTree(children={"only": _node(tree, category)})
+        scores = only["only"].children.get(schema.SCORE_GROUP, xr.DataTree())
         known = {"cluster_separability", "size"} <= set(scores.data_vars)
         clustering = rank.ranking(only)["clustering"].item() if known else ""
         clustering = clustering or next(iter(map(str, clusterings.data_vars)))

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
-from relfunc.schema import CLUSTERING, SCORE_GROUP
+from relfunc.schema import CLUSTERING, SCORE_GROUP, categories
 
 from .errors import DataError
 from .scores import CLUSTER
@@ -42,9 +43,13 @@ def ranking(tree: xr.DataTree, *, smallest: int = 5) -> xr.Dataset:
     -------
     xarray.Dataset
         Over ``category``, most suspicious first: ``separability``, ``clustering`` and ``cluster`` (which one), its
-        ``size``, the category's ``n``, and of the scores there are, ``eigengap``, ``n_strategies`` and the
+        ``size``, the category's ``n``, ``chance``, and of the scores there are, ``eigengap``, ``n_strategies`` and the
         clustering's ``silhouette``. A category without any such cluster has the separability NaN, the clustering ""
         and the cluster −1, and comes last.
+
+        ``chance`` is the separability that the best of as many clusters reaches in half of all cases where they have
+        nothing to do with the heatmaps. It falls with ``n``: a separability of a small category says less. Clusters
+        that were found in the same heatmaps exceed it even in noise.
 
     Raises
     ------
@@ -65,7 +70,7 @@ def ranking(tree: xr.DataTree, *, smallest: int = 5) -> xr.Dataset:
     >>> table["clustering"].item(), table["size"].item()
     ('kmeans-02', 8)
     """
-    rows = [_row(name, node, smallest) for name, node in tree.children.items()]
+    rows = [_row(name, node, smallest) for name, node in categories(tree).items()]
     rows.sort(key=lambda row: -np.nan_to_num(row["separability"], nan=-np.inf))
     names = [row.pop(CATEGORY) for row in rows]
     columns = {column: (CATEGORY, [row[column] for row in rows]) for column in (rows[0] if rows else {})}
@@ -110,6 +115,16 @@ def aligned(rows: Sequence[Sequence[str]], *, left: Collection[str] = ()) -> str
     )
 
 
+def _chance(n: int, clusters: int) -> float:
+    """Median of the largest of some ratios of variances between and within two groups, all of one distribution.
+
+    (n − 2) times such a ratio has the F distribution with 1 and n − 2 degrees of freedom.
+    """
+    if n < 3 or not clusters:
+        return np.nan
+    return float(stats.f.isf(1 - 0.5 ** (1 / clusters), 1, n - 2)) / (n - 2)
+
+
 def _row(category: str, node: xr.DataTree, smallest: int) -> dict[str, Any]:
     scores = node[SCORE_GROUP].to_dataset() if SCORE_GROUP in node.children else xr.Dataset()
     for name in ("cluster_separability", "size"):
@@ -118,7 +133,16 @@ def _row(category: str, node: xr.DataTree, smallest: int) -> dict[str, Any]:
     n = node.sizes["sample"]
     tau, size = scores["cluster_separability"].values, scores["size"].values
     eligible = np.where((size >= smallest) & (n - size >= smallest), tau, np.nan)
-    row = {CATEGORY: category, "separability": np.nan, "clustering": "", "cluster": -1, "size": 0, "n": n}
+    judged = int(np.isfinite(eligible).sum())
+    row = {
+        CATEGORY: category,
+        "chance": _chance(n, judged),
+        "separability": np.nan,
+        "clustering": "",
+        "cluster": -1,
+        "size": 0,
+        "n": n,
+    }
     if not np.isnan(eligible).all():
         best = np.argwhere(np.isclose(eligible, np.nanmax(eligible), rtol=1e-9))
         at, cluster = min(map(tuple, best), key=lambda found: (size[found], found))

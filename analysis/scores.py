@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 from sklearn.metrics import adjusted_rand_score, pairwise_distances, silhouette_score
 
 from relfunc.schema import CLASS, CLUSTERING, EIGENVALUE, NOISE, PREDICTION, SAMPLE
@@ -14,32 +15,36 @@ from relfunc.schema import CLASS, CLUSTERING, EIGENVALUE, NOISE, PREDICTION, SAM
 from ._kernels import fisher
 from .cluster import kmeans
 from .errors import DataError
+from .graph import SOURCE, TARGET, WEIGHT, as_matrix
 from .steps import CLUSTERING as CLUSTERING_ROLE
 from .steps import FEATURES, SCORE, having, matrix, result, variable
 
 CLUSTER = "cluster"
 
 
-def eigengap(data: xr.Dataset, *, most: int = 10) -> xr.Dataset:
+def eigengap(data: xr.Dataset, *, most: int | None = None) -> xr.Dataset:
     """Count the strategies by the widest gap between neighbouring eigenvalues of the Laplacian [1]_ [2]_.
+
+    Where all eigenvalues are zero, the gap lies behind the last of them: then the connected components of the graph are
+    counted, each of which is a strategy.
 
     Parameters
     ----------
     data : xarray.Dataset
-        With ``eigenvalue(eigen)``, ascending.
-    most : int
-        Gaps after at most so many eigenvalues are looked at.
+        With ``eigenvalue(eigen)``, ascending, and perhaps the graph that they are of.
+    most : int, optional
+        Gaps after at most so many eigenvalues are looked at; all of them, if not given.
 
     Returns
     -------
     xarray.Dataset
-        ``eigengap``, the widest λ_{i+1} − λ_i, and ``n_strategies``, its i, counted from 1. NaN and 1 for one
-        eigenvalue.
+        ``eigengap``, the widest λ_{i+1} − λ_i, and ``n_strategies``, its i, counted from 1. The gap is NaN for one
+        eigenvalue, and where all are zero.
 
     References
     ----------
     .. [1] Lapuschkin et al. 2019, Unmasking Clever Hans predictors, Nature Communications 10, methods.
-    .. [2] von Luxburg 2007, A tutorial on spectral clustering, Statistics and Computing 17, section 8.3.
+    .. [2] von Luxburg 2007, A tutorial on spectral clustering, Statistics and Computing 17, sections 3 and 8.3.
 
     Examples
     --------
@@ -47,14 +52,24 @@ def eigengap(data: xr.Dataset, *, most: int = 10) -> xr.Dataset:
     >>> float(found["eigengap"].round(6)), int(found["n_strategies"])
     (0.6, 2)
     """
-    gaps = np.diff(variable(data, EIGENVALUE, "eigengap").values)[:most]
-    widest = int(np.argmax(gaps)) if gaps.size else 0
+    eigenvalues = variable(data, EIGENVALUE, "eigengap").values
+    gaps = np.diff(eigenvalues)[:most]
+    gap, strategies = (float(gaps.max()), int(gaps.argmax()) + 1) if gaps.size else (np.nan, 1)
+    if gaps.size and np.abs(eigenvalues).max() < _ZERO and most is None:
+        gap, strategies = np.nan, eigenvalues.size
+        if {SOURCE, TARGET, WEIGHT} <= set(data.data_vars):
+            strategies = int(connected_components(as_matrix(data), directed=False)[0])
+    attrs = {} if most is None else {"most": most}
     return xr.Dataset(
         {
-            "eigengap": result(SCORE, (), float(gaps[widest]) if gaps.size else np.nan, most=most),
-            "n_strategies": result(SCORE, (), float(widest + 1), most=most),
+            "eigengap": result(SCORE, (), gap, **attrs),
+            "n_strategies": result(SCORE, (), float(strategies), **attrs),
         }
     )
+
+
+_ZERO = 1e-6
+"""Eigenvalues of connected components, which are zero, come out of single precision below this."""
 
 
 def separability(

@@ -106,6 +106,11 @@ class Store:
             save(entry, self.file(key), encoding=checked)
         except OSError as error:
             raise StoreError(f"store {self.path} cannot be written ({error}): free space or name another") from error
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise StoreError(
+                f"the result of {step or 'a step'} cannot be kept in a file ({error}): let it return numbers, times or "
+                "text, or run without a store"
+            ) from error
         return _read(self.file(key), key, results_only=False)
 
     def ls(self) -> list["Entry"]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .dataset import attribute_dataset
     from .function import lrp
     from .interventions import activations, intervene
+    from .keys import versioned
     from .methods import input_x_gradient, integrated_gradients, occlusion, smoothgrad
     from .storage import open_analysis, open_attributions
     from .virelay import to_virelay
@@ -44,6 +45,7 @@ __all__ = [
     "smoothgrad",
     "to_virelay",
     "toml",
+    "versioned",
 ]
 
 _HOMES = {
@@ -65,6 +67,7 @@ _HOMES = {
     "relevance_at": "attribution",
     "smoothgrad": "methods",
     "to_virelay": "virelay",
+    "versioned": "keys",
 }
 
 

@@ -23,8 +23,9 @@ from .composites import epsilon_plus_flat
 from .dataset import attribute_dataset
 from .folders import labelled
 from .models import LoadError, Named, called, composite_of, find_modules_here, imported, load, method_of
+from .samples import DataError, Samples, Unreadable, together
 from .schema import CHANNEL, INPUT, SAMPLE, SCORE_GROUP
-from .sources import DataError, Samples, Unreadable, source_of, together
+from .sources import source_of
 from .storage import attributions_files, open_attributions, replacing
 
 

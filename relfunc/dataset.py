@@ -1,9 +1,7 @@
 """Attribution of a whole dataset: streamed into shards, gone on with after a stop, by one process or many."""
 
 import contextlib
-import dataclasses
 import hashlib
-import itertools
 import pickle
 import signal
 import sys
@@ -14,16 +12,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, fx, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from .captured import Captured
-from .explanation import Explain, Explanation
-from .function import Relevance
+from .content import Content
+from .errors import KeyingError
+from .explanation import Explain
+from .identity import identity
+from .keys import key
+from .locking import alone
 from .run import Options, Run
-from .shards import MANIFEST, RunError, alone, begin, remaining, remove_leftovers, shard, summary, write_manifest
-from .sources import Reader, digest, source_of
+from .samples import DataError, Reader
+from .shards import MANIFEST, RunError, begin, remaining, remove_leftovers, shard, summary, write_manifest
+from .sources import source_of
 from .storage import replacing
 
 Progress = bool | Callable[[int, int | None], None]
@@ -55,8 +56,9 @@ def attribute_dataset(
 
     The results go into shards, netCDF-4 files as :mod:`relfunc.schema` describes, beside a manifest that says what the
     run is. Stopped at any moment, and started again with the same arguments, it goes on behind the last whole shard;
-    the results are the same to the bit if torch has the same number of threads. With other arguments it refuses.
-    Memory does not grow with the samples.
+    the results are the same to the bit if torch has the same number of threads. With other arguments, another model,
+    other data, or code that was edited, it refuses. Data without positions, of which only reading them tells what they
+    are, are read again for that. Memory does not grow with the samples.
 
     Parameters
     ----------
@@ -65,7 +67,8 @@ def attribute_dataset(
         ``(sample, class)``.
     data : xarray.Dataset, str, pathlib.Path, torch Dataset, DataLoader, or iterable
         A Dataset with ``input (sample, ...)`` and perhaps ``label``; a folder of images, with or without a subfolder
-        for each class; a torch Dataset of tensors or (tensor, label); or batches of these.
+        for each class; a torch Dataset of tensors or (tensor, label); or batches of these. Inputs of other floating
+        types are converted to that of the model's parameters.
     out : str or pathlib.Path
         The run's folder.
     batch_size : int
@@ -111,15 +114,17 @@ def attribute_dataset(
     Raises
     ------
     RunError
-        If the folder holds another run, or data without positions are to be split among workers.
+        If the folder holds another run, or data without positions are to be split among workers; or if something that
+        decides the results has no value to tell runs apart by, such as an open file that ``explain`` reads.
     DataError
-        If a sample cannot be read or attributed; the shards written before stay.
+        If there are no samples, two have one identifier, their order is random, or the class names are too many or too
+        few; or if a sample cannot be read or attributed: then the shards written before stay.
     OSError
         If the folder cannot be written.
 
     Examples
     --------
-    >>> import tempfile, numpy as np, xarray as xr, relfunc as rf
+    >>> import tempfile, numpy as np, torch, xarray as xr, relfunc as rf
     >>> model = torch.nn.Linear(2, 3).eval()
     >>> data = xr.Dataset({"input": (("sample", "feature"), np.eye(2, dtype="float32")), "label": ("sample", [0, 1])})
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -133,42 +138,46 @@ def attribute_dataset(
     )
     _check(options, workers)
     source, folder = source_of(data, transform), Path(out)
-    names = list(classes) if classes is not None else source.classes
-    identity = {
-        **_named(explain),
-        "data": source.fingerprint(),
-        **{key: repr(value) if callable(value) else value for key, value in dataclasses.asdict(options).items()},
-        "classes": digest(names),
-        "attrs": dict(attrs or {}),
-        "versions": {package: version(package) for package in ("relfunc", "torch")},
-    }
+    names = list(map(str, classes)) if classes is not None else source.classes
+    try:
+        known = {
+            **identity(explain),
+            "data": source.fingerprint(),
+            **{name: key(value, name) if callable(value) else value for name, value in vars(options).items()},
+            "classes": key(names),
+            "attrs": dict(attrs or {}),
+            "versions": {package: version(package) for package in ("relfunc", "torch")},
+        }
+    except KeyingError as error:
+        raise RunError(f"the run cannot be told from others: {error}") from error
     if source.length is None and (client is not None or workers > 1):
         raise RunError("an iterable cannot be split among workers: give a Dataset with positions")
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
-        manifest = begin(folder, identity)
-        if not manifest["complete"] or not all((folder / name).exists() for name in manifest["shards"]):
-            run = Run(explain, source, folder, options, _kept(identity, attrs), names)
-            _run(run, workers, client, progress)
+        manifest = begin(folder, known)
+        whole = manifest["complete"] and all((folder / name).exists() for name in manifest["shards"])
+        if not whole or source.length is None:
+            run = Run(explain, source, folder, options, _kept(known, attrs), names)
+            _run(run, manifest["complete"], workers, client, progress)
             _finished(run, manifest)
     return folder / MANIFEST
 
 
-def _kept(identity: Mapping[str, Any], attrs: Mapping[str, str] | None) -> dict[str, str]:
+def _kept(known: Mapping[str, Any], attrs: Mapping[str, str] | None) -> dict[str, str]:
     """Attributes of every shard: what a reader wants to know, and a digest of all that tells runs apart."""
     return {
-        **{key: str(identity[key]) for key in ("model", "parameters", "method", "composite") if identity.get(key)},
-        **identity["versions"],
+        **{name: str(known[name]) for name in ("model", "parameters", "method", "composite") if known.get(name)},
+        **known["versions"],
         **(attrs or {}),
-        "run": hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest(),
+        "run": hashlib.sha256(repr(sorted(known.items())).encode()).hexdigest(),
     }
 
 
-def _run(run: Run, workers: int, client: Any, progress: Progress) -> None:
+def _run(run: Run, complete: bool, workers: int, client: Any, progress: Progress) -> None:
     length = run.source.length
     if length is None:
         with _bar(progress, None, 0) as tell:
-            _through(run, tell)
+            _through(run, complete, tell)
         return
     todo = list(remaining(run.folder, -(-length // run.options.shard_size)))
     left = sum(len(_positions(run, number)) for number in todo)
@@ -198,58 +207,20 @@ def _check(options: Options, workers: int) -> None:
         raise RunError(f"target is {options.target!r}: give 'label', 'prediction', a class index, or a function")
 
 
-def _named(explain: Explain) -> dict[str, str]:
-    """Say what attributes: the method, and the model by its class, its code and its parameters."""
-    if not isinstance(explain, Explanation):
-        return {"method": getattr(explain, "__qualname__", type(explain).__qualname__)}
-    made = {"method": explain.method.__name__, "options": repr(sorted(explain.options.items()))}
-    f = explain.f
-    if isinstance(f, nn.Module):
-        model = f._lrp.model if isinstance(f, Relevance) else f
-        graph = f._lrp.graph if isinstance(f, Relevance) else f.graph if isinstance(f, Captured) else None
-        code = [] if graph is None else [graph.python_code("self").src, *_held(graph)]
-        made["model"] = f"{type(model).__module__}.{type(model).__qualname__}"
-        made["parameters"] = digest(*code, *itertools.starmap(_digest_of_value, model.state_dict().items()))
-    if isinstance(f, Relevance):
-        made["method"] = "lrp" if made["method"] == "gradient" else f"{made['method']} of lrp"
-        made["composite"] = getattr(f._lrp.composite, "name", "") or repr(f._lrp.composite)
-        made["rules"] = digest(str([(node.name, str(rule)) for node, rule in f._lrp.rules.items()]))
-    return made
-
-
-def _held(graph: fx.Graph) -> Iterator[str]:
-    """Digest what the functions of a graph hold beside the model's parameters, such as an intervention's tensors."""
-    for node in graph.nodes:
-        function: Any = node.target
-        names = getattr(getattr(function, "__code__", None), "co_freevars", ())
-        cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-        held = vars(function) if dataclasses.is_dataclass(function) else dict(zip(names, cells, strict=True))
-        for name, value in held.items():
-            if isinstance(value, Tensor | bool | int | float | str):
-                yield _digest_of_value(f"{node.name}.{name}", value)
-
-
-def _digest_of_value(name: str, a: Any) -> str:
-    if not isinstance(a, Tensor):
-        return digest(name, a)
-    flat = a.detach().cpu().reshape(-1)
-    return digest(name, str(a.dtype), tuple(a.shape), flat.view(torch.uint8).numpy() if a.numel() else None)
-
-
 def _finished(run: Run, manifest: dict[str, Any]) -> None:
     """Write down what there is, and remove what workers that were lost have left."""
     folder, known = run.folder, run.written
     remove_leftovers(folder)
     paths = sorted(folder.glob("attributions-*.nc"))
     summaries = {path.name: known.get(path.name) or summary(path) for path in paths}
-    skipped = [pair for _, pairs in summaries.values() for pair in pairs]
+    skipped = [pair for each in summaries.values() for pair in each.skipped]
     write_manifest(
         folder,
         {
             **manifest,
             "complete": True,
-            "samples": sum(count for count, _ in summaries.values()),
-            "shards": {name: count for name, (count, _) in summaries.items()},
+            "samples": sum(each.samples for each in summaries.values()),
+            "shards": {name: each.samples for name, each in summaries.items()},
             "skipped": skipped,
         },
     )
@@ -278,15 +249,36 @@ def _positions(run: Run, number: int) -> range:
     return range(run.source.length or 0)[number * size : (number + 1) * size]
 
 
-def _through(run: Run, tell: Tell) -> None:
-    """Attribute a stream: read all of it once, and skip what earlier runs have done."""
-    samples = Reader(run.source.samples(0, None))
+def _through(run: Run, complete: bool, tell: Tell) -> None:
+    """Attribute a stream: read all of it once; of what earlier runs have done, check that it is the same."""
+    samples, number = Reader(run.source.samples(0, None)), 0
     with _interruptible(tell) as told:
-        for number in itertools.count():
-            if shard(run.folder, number).exists():
-                told(sum(map(len, samples.take(run.options.shard_size))))
-            elif not run.shard(number, samples, told):
-                return
+        while True:
+            path = shard(run.folder, number)
+            if path.exists():
+                told(_passed(samples, run, path))
+            elif complete and next(samples.take(1), None) is not None:
+                raise RunError(f"{run.folder} holds a run of fewer samples than the data have now: {_ELSEWHERE}")
+            elif complete or not run.shard(number, samples, told):
+                break
+            number += 1
+    if not number:
+        raise DataError("the data hold no samples: give data with at least one")
+
+
+def _passed(samples: Reader, run: Run, path: Path) -> int:
+    """Read past what a shard holds, and check that it is what the shard was made of."""
+    content = Content()
+    count = 0
+    for part in samples.take(run.options.shard_size):
+        content.add(part)
+        count += len(part)
+    if content.so_far() != summary(path).content:
+        raise RunError(f"{path} was made of other data than come now at its place: {_ELSEWHERE}")
+    return count
+
+
+_ELSEWHERE = "give another folder, or remove this one"
 
 
 def _in_processes(run: Run, todo: Sequence[int], workers: int, tell: Tell) -> None:

@@ -29,6 +29,10 @@ class RuleError(RelfuncError, ValueError):
     """A rule was given parameters it cannot work with."""
 
 
+class KeyingError(RelfuncError, TypeError):
+    """Code, a parameter or a captured value has no value by which results could be keyed."""
+
+
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line outside this package that asked for what is warned of.
 

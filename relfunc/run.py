@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from .attribution import TargetError, gradient, seed
+from .content import Content
 from .explanation import Explain, Explanation
 from .methods import input_x_gradient
+from .samples import DataError, Reader, Samples, Unreadable, together
 from .schema import LABEL, PREDICTION, SAMPLE, TARGET
-from .shards import Writer, shard
-from .sources import DataError, Reader, Samples, Source, Unreadable, together
+from .shards import Summary, Writer, shard
+from .sources import Source
 from .storage import replacing
 
 log = logging.getLogger("relfunc")
@@ -67,7 +69,7 @@ class Run:
     batch_limit : int
         Most samples to compute at once: what memory has been enough for.
     written : dict
-        How many samples each shard of this process holds, and which were skipped and why, by file name.
+        What each shard of this process holds, by file name.
     """
 
     explain: Explain
@@ -77,7 +79,7 @@ class Run:
     attrs: dict[str, str]
     classes: Sequence[str] | None = None
     batch_limit: int = field(init=False)
-    written: dict[str, tuple[int, list[tuple[str, str]]]] = field(default_factory=dict, init=False)
+    written: dict[str, Summary] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.batch_limit = self.options.batch_size
@@ -106,6 +108,16 @@ class Run:
         if isinstance(explain, Explanation):
             return Explanation(explain.method, explain.f, explain.options, torch.compile(explain.run))
         return torch.compile(explain)
+
+    @cached_property
+    def _dtype(self) -> torch.dtype | None:
+        """Type of the model's parameters, to which inputs are converted; None where no model is known."""
+        explain = self.explain
+        cells = [cell.cell_contents for cell in getattr(explain, "__closure__", None) or ()]
+        held = [getattr(explain, "f", None), explain, getattr(explain, "__self__", None), *cells]
+        models = [each for each in held if isinstance(each, nn.Module)]
+        found = (p.dtype for model in models for p in model.parameters() if p.is_floating_point())
+        return next(found, None)
 
     def shard(self, number: int, samples: Reader, done: Callable[[int], None], count: int | None = None) -> bool:
         """Attribute samples and write them as one shard.
@@ -136,8 +148,11 @@ class Run:
         if not batch and count is None:
             return False
         skipped: list[tuple[str, str]] = []
+        content = Content() if count is None else None
         with replacing(shard(self.folder, number)) as temporary, _writing(temporary, self, count) as writing:
             while batch:
+                for part in batch if content else ():
+                    content.add(part)  # type: ignore[union-attr]
                 whole = self._checked(batch, shape, skipped)
                 if whole:
                     shape = whole[0].x.shape[1:]
@@ -151,8 +166,9 @@ class Run:
                     f"the data end {count - seen} samples early: their length is {self.source.length}; correct it"
                 )
             source = {"label": "prediction"} if isinstance(first[0], Samples) and first[0].label is None else {}
-            writing.close({**self.attrs, **source, "skipped": json.dumps(skipped)})
-        self.written[shard(self.folder, number).name] = (seen - len(skipped), skipped)
+            made_of = content.so_far() if content else ""
+            writing.close({**self.attrs, **source, "skipped": json.dumps(skipped), "content": made_of})
+        self.written[shard(self.folder, number).name] = Summary(seen - len(skipped), skipped, made_of)
         return True
 
     def _checked(
@@ -170,10 +186,10 @@ class Run:
                     whole.append(part)
                     shape = part.x.shape[1:]
                     continue
-            name = part.ids[0] if isinstance(part, Samples) else part.id
             if self.options.on_error == "raise":
-                raise DataError(f"sample '{name}': {reason}; on_error='skip' leaves such samples out")
-            skipped.append((str(name), reason))
+                cause = part.error if isinstance(part, Unreadable) else None
+                raise DataError(f"sample '{part.ids[0]}': {reason}; on_error='skip' leaves such samples out") from cause
+            skipped.append((str(part.ids[0]), reason))
         return whole
 
     def _wrong(self, samples: Samples, shape: torch.Size | None) -> str:
@@ -184,9 +200,9 @@ class Run:
             return f"its input is {x.dtype}: give a transform to floating point"
         if not (math.isfinite(x.sum()) or x.isfinite().all()):  # the sum is faster, but may overflow
             return "its input has values that are not finite"
-        if samples.label is None and self.options.target == "label":
-            return "it has no label: give target='prediction', or a class"
-        return ""
+        if samples.label is None:
+            return "it has no label: give target='prediction', or a class" if self.options.target == "label" else ""
+        return wrong_label(samples.label)
 
     def _attributed(self, samples: Samples) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
         """Attribute a batch: its attributions, its inputs as they are kept, and everything else."""
@@ -218,10 +234,10 @@ class Run:
 
     def _explained(self, samples: Samples) -> tuple[Tensor, Tensor, Tensor | None]:
         explain = self.prepared
-        x = samples.x.to(self.device)
+        x = samples.x.to(self.device, self._dtype)
         if self.options.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        label = None if samples.label is None else torch.as_tensor(samples.label, device=x.device)
+        label = None if samples.label is None else torch.as_tensor(as_index(samples.label), device=x.device)
         start = _Start(self.options.target, label)
         with self._precision(x.device.type):
             try:
@@ -235,6 +251,11 @@ class Run:
         if not isinstance(output, Tensor) or output.ndim != 2:
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise DataError(f"the model's output is {got}, not (sample, class): give a model whose output is")
+        if self.classes is not None and len(self.classes) != output.shape[1]:
+            raise DataError(
+                f"there are {len(self.classes)} class names and the model has {output.shape[1]} outputs: give classes= "
+                "one name for each"
+            )
         chosen = None if start.chosen is None else start.chosen.cpu()
         return output.detach().float().cpu(), attribution.detach().float().cpu(), chosen
 
@@ -248,14 +269,20 @@ class Run:
         if labels is None:
             return prediction.argmax(1)
         if labels.ndim > 1:
+            if labels.shape[1] != prediction.shape[1]:
+                raise DataError(
+                    f"sample '{samples.ids[0]}' has labels of {labels.shape[1]} classes, and the model has "
+                    f"{prediction.shape[1]}"
+                )
             return labels.astype(bool)
+        labels = as_index(labels)
         wrong = np.flatnonzero((labels < 0) | (labels >= prediction.shape[1]))
         if wrong.size:
             raise DataError(
                 f"sample '{samples.ids[wrong[0]]}' has label {labels[wrong[0]]}, and the model has classes 0 … "
                 f"{prediction.shape[1] - 1}"
             )
-        return labels.astype(np.int64)
+        return labels
 
 
 class _Start:
@@ -289,6 +316,37 @@ class _Start:
             self.chosen = target
             return target
         return target.float()
+
+
+def wrong_label(label: np.ndarray) -> str:
+    """Say what is wrong with labels; nothing if they are class indices, or yes and no for each class.
+
+    Parameters
+    ----------
+    label : numpy.ndarray
+        ``(sample,)`` or ``(sample, class)``.
+
+    Examples
+    --------
+    >>> wrong_label(np.array([[0.9, 0.05, 0.05]]))
+    'its labels are 0.9, 0.05, 0.05: give a class index, or 0 and 1 for each class'
+    >>> wrong_label(np.array([1.0, 2.0]))
+    ''
+    """
+    if label.ndim in {1, 2} and label.dtype.kind in "biuf":
+        if label.ndim == 1 and np.all(np.isfinite(label) & (label == np.trunc(label))):
+            return ""
+        if label.ndim == 2 and np.all((label == 0) | (label == 1)):
+            return ""
+    few = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in label.reshape(-1)[:8].tolist()]
+    more = ", …" if label.size > len(few) else ""
+    named = f"its label is {few[0]}" if label.size == 1 else f"its labels are {', '.join(few)}{more}"
+    return f"{named}: give a class index, or 0 and 1 for each class"
+
+
+def as_index(label: np.ndarray) -> np.ndarray:
+    """Return class indices as int64, and several labels of each sample as they are."""
+    return label.astype(np.int64) if label.ndim == 1 else label
 
 
 def kept(samples: Samples, how: str | None) -> np.ndarray | None:

@@ -17,9 +17,10 @@ variable           dimensions                              values
 
 Its attributes name the model, the composite, the method, the versions and the command that made it.
 
-``analysis.nc`` is a :class:`xarray.DataTree` with one child per category (a class, or ``all``). A category node has the
-coordinates ``sample`` (identifiers), ``eigen`` and ``component``, the variable ``index(sample)`` (the positions of its
-samples in ``attributions.nc``) and ``eigenvalue(eigen)``; below it stand three groups:
+``analysis.nc`` is a :class:`xarray.DataTree` with one child per category (a class, or ``all``). Its name is the
+attribute ``category``; the child is called so too, unless files cannot have such a group: see :mod:`relfunc.text`. A
+node has the coordinates ``sample`` (identifiers), ``eigen`` and ``component``, the variable ``index(sample)`` (the
+positions of its samples in ``attributions.nc``) and ``eigenvalue(eigen)``; below it stand three groups:
 
 =================  ==========================================================================================
 group              holds
@@ -39,6 +40,7 @@ import numpy as np
 import xarray as xr
 
 from .errors import SchemaError
+from .text import distinct
 
 SAMPLE: Final = "sample"
 CHANNEL: Final = "channel"
@@ -55,6 +57,8 @@ PREDICTION: Final = "prediction"
 LABEL: Final = "label"
 INPUT: Final = "input"
 TARGET: Final = "target"
+CATEGORY: Final = "category"
+NAME: Final = "name"
 INDEX: Final = "index"
 EIGENVALUE: Final = "eigenvalue"
 
@@ -155,14 +159,41 @@ def check_analysis(tree: xr.DataTree, source: str = "tree") -> xr.DataTree:
     return tree
 
 
+def categories(tree: xr.DataTree) -> dict[str, xr.DataTree]:
+    """Nodes of the categories by their names; of several with one name, all but the first have a number.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        As :func:`relfunc.open_analysis` returns it.
+
+    Examples
+    --------
+    >>> crane = xr.Dataset(attrs={"category": "crane"})
+    >>> list(categories(xr.DataTree.from_dict({"crane": crane, "crane%%2": crane, "all": xr.Dataset()})))
+    ['crane', 'crane (2)', 'all']
+    """
+    nodes = list(tree.children.values())
+    return dict(zip(distinct(str(node.attrs.get(CATEGORY, node.name)) for node in nodes), nodes, strict=True))
+
+
+def members(node: xr.DataTree, group: str) -> dict[str, xr.DataArray]:
+    """Variables of a group of a category node by their names, in file order.
+
+    A name that no variable of a file can have is the attribute ``name``.
+    """
+    held = node[group].to_dataset().data_vars if group in node.children else {}
+    return {str(values.attrs.get(NAME, key)): values for key, values in held.items()}
+
+
 def embeddings(node: xr.DataTree) -> Iterator[str]:
     """Names of the embeddings of a category node, in file order."""
-    yield from map(str, node[EMBEDDING_GROUP].to_dataset().data_vars)
+    yield from members(node, EMBEDDING_GROUP)
 
 
 def clusterings(node: xr.DataTree) -> Iterator[str]:
     """Names of the clusterings of a category node, in file order."""
-    yield from map(str, node[CLUSTER_GROUP].to_dataset().data_vars)
+    yield from members(node, CLUSTER_GROUP)
 
 
 def _require(data: xr.Dataset, name: str, source: str, hint: str) -> None:

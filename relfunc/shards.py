@@ -6,25 +6,21 @@ are is what the folder says; the manifest is written at the start, and again whe
 
 import contextlib
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import netCDF4
 import numpy as np
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
-from .errors import RelfuncError
+from .locking import RunError
 from .schema import ATTRIBUTION, CHANNEL, CLASS, FEATURE, INPUT, PREDICTION, SAMPLE, X, Y
 from .storage import replacing
+from .text import characters
 
 MANIFEST = "manifest.json"
-
-
-class RunError(RelfuncError, ValueError):
-    """A run was started again with other arguments, or cannot go on."""
 
 
 def shard(folder: Path, number: int) -> Path:
@@ -91,46 +87,25 @@ def remove_leftovers(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from a run's folder, whose temporary files they would take for a killed run's.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Of the run. Where the system has no such locks, nothing is kept from it.
-
-    Raises
-    ------
-    RunError
-        If another process is at work there.
-    """
-    if os.name != "posix":
-        yield
-        return
-    import fcntl
-
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"another process writes to {folder}: wait for it, or give another folder") from error
-        yield
-    finally:
-        os.close(opened)
-
-
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest, in one step."""
     with replacing(folder / MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1))
 
 
-def summary(path: Path) -> tuple[int, list[tuple[str, str]]]:
-    """Return how many samples a shard holds, and which were skipped and why."""
+class Summary(NamedTuple):
+    """What a shard holds: how many samples, which were skipped and why, and of a stream a digest of what came."""
+
+    samples: int
+    skipped: list[tuple[str, str]]
+    content: str
+
+
+def summary(path: Path) -> Summary:
+    """Read what a shard holds."""
     with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(path) as file:
-        return len(file.dimensions[SAMPLE]), [tuple(pair) for pair in json.loads(file.getncattr("skipped"))]
+        skipped = [tuple(pair) for pair in json.loads(file.getncattr("skipped"))]
+        return Summary(len(file.dimensions[SAMPLE]), skipped, str(file.getncattr("content")))
 
 
 class Writer:
@@ -196,18 +171,18 @@ class Writer:
 
     def _write_rest(self, classes: Sequence[str] | None) -> None:
         rest = {key: np.concatenate([part[key] for part in self._rest]) for key in self._rest[0]}
-        names = classes or [str(i) for i in range(rest[PREDICTION].shape[1])]
+        names = classes if classes is not None else [str(i) for i in range(rest[PREDICTION].shape[1])]
         self._file.createDimension(CLASS, len(names))
-        rest[CLASS] = np.array([name.encode() for name in names])
-        if rest[SAMPLE].dtype.kind == "U":
-            rest[SAMPLE] = np.array([name.encode() for name in rest[SAMPLE].tolist()])
+        rest[CLASS] = characters(names)
+        if rest[SAMPLE].dtype.kind in "UO":
+            rest[SAMPLE] = characters(rest[SAMPLE].tolist())
         for name, values in rest.items():  # all are defined before one is written: each change of mode flushes the file
             if values.dtype.kind == "S":
                 self._create_text(name, values)
             else:
                 self._create(name, values, (CLASS,) if values.ndim > 1 else (), whole=True)
         for name, values in rest.items():
-            self._file[name][:] = netCDF4.stringtochar(values) if values.dtype.kind == "S" else values
+            self._file[name][:] = values
 
     def _create(self, name: str, values: np.ndarray, dims: tuple[str, ...], *, whole: bool = False) -> None:
         shape = values.shape[1:]
@@ -230,10 +205,10 @@ class Writer:
         if is_bool:
             variable.setncattr("dtype", "bool")
 
-    def _create_text(self, dim: str, encoded: np.ndarray) -> None:
+    def _create_text(self, dim: str, letters: np.ndarray) -> None:
         """Keep text as characters: netCDF-C crashes where a file with strings is open twice and closed once."""
         length = f"{dim}_length"
-        self._file.createDimension(length, encoded.dtype.itemsize)
+        self._file.createDimension(length, letters.shape[1])
         variable = self._file.createVariable(dim, "S1", (dim, length))
         variable.setncattr("_Encoding", "utf-8")
         variable.set_auto_chartostring(False)

@@ -6,117 +6,21 @@ To attribute from another kind of data, write a class with the attributes of :cl
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
-import xxhash
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
-from .errors import RelfuncError
+from .content import of_indexed, of_labelled
+from .keys import digest
+from .samples import DataError, Samples, Unreadable
 from .schema import CLASS, INPUT, LABEL, SAMPLE
-
-
-class DataError(RelfuncError, ValueError):
-    """Data to attribute cannot be read, or do not fit together."""
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Samples of one shape that were read together.
-
-    Parameters
-    ----------
-    ids : list of int or str
-        Their identifiers, unique in the source.
-    x : Tensor
-        The model's inputs, ``(sample, ...)``.
-    label : numpy.ndarray or None
-        Index of each one's class, ``(sample,)``; bool ``(sample, class)``, if it may have several; None if unknown.
-    kept : numpy.ndarray or None
-        The inputs as they were before they were normalized, of the shape of ``x``, where the source knows them.
-    """
-
-    ids: Sequence[int | str]
-    x: Tensor
-    label: np.ndarray | None = None
-    kept: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, at: slice) -> "Samples":
-        label, kept = (None if values is None else values[at] for values in (self.label, self.kept))
-        return Samples(self.ids[at], self.x[at], label, kept)
-
-    def singly(self) -> list["Samples"]:
-        """Return the samples one by one."""
-        return [self[i : i + 1] for i in range(len(self))]
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A sample that cannot be read, and why."""
-
-    id: int | str
-    reason: str
-
-    def __len__(self) -> int:
-        return 1
-
-
-class Reader:
-    """Takes as many samples as are asked for from those that come, some at a time.
-
-    Parameters
-    ----------
-    samples : iterator of Samples or Unreadable
-        As :meth:`Source.samples` yields them.
-    """
-
-    def __init__(self, samples: Iterator[Samples | Unreadable]) -> None:
-        self._samples = samples
-        self._rest: Samples | None = None
-
-    def take(self, count: int) -> Iterator[Samples | Unreadable]:
-        """Yield the next ``count`` samples, or what is left of them."""
-        while count > 0:
-            part = next(self._samples, None) if self._rest is None else self._rest
-            self._rest = None
-            if part is None:
-                return
-            if isinstance(part, Samples) and len(part) > count:
-                part, self._rest = part[:count], part[count:]
-            count -= len(part)
-            yield part
-
-
-def together(parts: Sequence[Samples]) -> Samples:
-    """Join samples of one shape.
-
-    Raises
-    ------
-    DataError
-        If some have labels and others have none.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    labels = [part.label for part in parts if part.label is not None]
-    kept = [part.kept for part in parts if part.kept is not None]
-    if labels and len(labels) < len(parts):
-        unlabelled = next(part.ids[0] for part in parts if part.label is None)
-        raise DataError(f"sample '{unlabelled}' has no label, and others have: label all samples, or none")
-    return Samples(
-        [name for part in parts for name in part.ids],
-        torch.cat([part.x for part in parts]),
-        np.concatenate(labels) if labels else None,
-        np.concatenate(kept) if len(kept) == len(parts) else None,
-    )
 
 
 class Source(Protocol):
@@ -164,14 +68,19 @@ def source_of(data: Any, transform: Callable[[Any], Tensor] | None) -> Source:
     DataError
         If it is of no known kind, or shuffled.
     """
+    source = _source_of(data, transform)
+    if source.length == 0:
+        raise DataError(f"the {type(data).__name__} holds no samples: give data with at least one")
+    return source
+
+
+def _source_of(data: Any, transform: Callable[[Any], Tensor] | None) -> Source:
     if isinstance(data, xr.Dataset):
         return Labelled(data, transform)
     if isinstance(data, str | Path):
         return Folder(data, transform)
     if isinstance(data, DataLoader):
-        if isinstance(data.sampler, RandomSampler):
-            raise DataError("the DataLoader shuffles, so that its samples have no fixed order: make it shuffle=False")
-        return Stream(data, transform, length=None)
+        return Stream(data, transform, length=None, positions=_order(data))
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list | tuple):
         return Indexed(data, transform)
     if isinstance(data, Iterable):
@@ -180,6 +89,42 @@ def source_of(data: Any, transform: Callable[[Any], Tensor] | None) -> Source:
         f"data is a {type(data).__name__}: give an xarray.Dataset, an image folder, a torch Dataset or DataLoader, or "
         "an iterable of batches"
     )
+
+
+def _order(loader: DataLoader) -> list[int] | None:
+    """Positions in its dataset of the samples that a loader yields, which identify them; None if it has none.
+
+    Raises
+    ------
+    DataError
+        If they are drawn at random, or some come more than once.
+    """
+    if isinstance(loader.dataset, IterableDataset) or loader.batch_sampler is None:
+        samplers: list[Any] = [] if isinstance(loader.dataset, IterableDataset) else [loader.sampler]
+    else:
+        samplers = [loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None), loader.sampler]
+    random = next((one for one in samplers if isinstance(one, _RANDOM)), None)
+    drawn = [list(samplers[0]) for _ in range(2)] if samplers and random is None else [[], []]
+    if random is not None or drawn[0] != drawn[1]:
+        raise DataError(
+            f"the DataLoader shuffles ({type(random or samplers[0]).__name__}), so that its samples have no fixed "
+            "order: make it shuffle=False, or give it a sampler that yields the same positions each time"
+        )
+    batches = [each if isinstance(each, list | tuple) else [each] for each in drawn[0]]
+    found = [i for batch in batches for i in batch]
+    if loader.batch_sampler is None or not all(isinstance(i, int | np.integer) for i in found):
+        return None
+    _check_unique(np.array(found, np.int64), "the DataLoader's sampler yields position")
+    return [int(i) for i in found]
+
+
+_RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+
+
+def _check_unique(ids: np.ndarray, what: str) -> None:
+    twice = pd.Index(ids).duplicated()
+    if twice.any():
+        raise DataError(f"{what} '{ids[twice][0]}' more than once: identifiers of samples must be unique")
 
 
 class Labelled:
@@ -193,27 +138,39 @@ class Labelled:
         self.classes = [str(name) for name in data[CLASS].values] if CLASS in data.coords else None
         self.dims: tuple[str, ...] | None = tuple(str(dim) for dim in data[INPUT].dims[1:])
         self._ids = data[SAMPLE].values if SAMPLE in data.coords else np.arange(data.sizes[SAMPLE])
+        if self._ids.dtype.kind not in "iuUTO" or not all(isinstance(name, int | str) for name in self._ids.tolist()):
+            raise DataError(f"the Dataset's '{SAMPLE}' is {self._ids.dtype}: identifiers are integers or text")
+        _check_unique(self._ids, f"the Dataset's '{SAMPLE}' has")
 
-    def samples(self, start: int, stop: int | None) -> Iterator[Samples]:
+    def samples(self, start: int, stop: int | None) -> Iterator[Samples | Unreadable]:
         """Read the samples at these positions, some at a time."""
         stop = self.length or 0 if stop is None else min(stop, self.length or 0)
         named = [name for name in (INPUT, LABEL) if name in self.data]
         step = max(1, min(_AT_ONCE // max(1, self.data[INPUT][:1].nbytes), stop - start))
         for at in range(start, stop, step):
             part = self.data[named].isel({SAMPLE: slice(at, min(at + step, stop))}).load()
-            raw = part[INPUT].values
+            yield from self._made(at, part[INPUT].values, part[LABEL].values if LABEL in part else None)
+
+    def _made(self, at: int, raw: np.ndarray, label: np.ndarray | None) -> Iterator[Samples | Unreadable]:
+        """Transform what was read together; where that fails, one by one."""
+        ids = self._ids[at : at + len(raw)].tolist()
+        try:
             x = self.transform(raw) if self.transform else torch.as_tensor(raw).float()
-            if len(x) != len(raw):
-                raise DataError(f"the transform made {len(x)} inputs of {len(raw)}: it takes and gives (sample, ...)")
-            kept = raw if raw.dtype == np.uint8 and x.shape == raw.shape else None
-            ids = self._ids[at : at + len(raw)].tolist()
-            yield Samples(ids, x, part[LABEL].values if LABEL in part else None, kept)
+        except Exception as error:
+            if len(raw) == 1:
+                yield _unreadable(ids[0], error)
+                return
+            for i in range(len(raw)):
+                yield from self._made(at + i, raw[i : i + 1], None if label is None else label[i : i + 1])
+            return
+        if len(x) != len(raw):
+            raise DataError(f"the transform made {len(x)} inputs of {len(raw)}: it takes and gives (sample, ...)")
+        kept = raw if raw.dtype == np.uint8 and x.shape == raw.shape else None
+        yield Samples(ids, x, label, kept)
 
     def fingerprint(self) -> str:
-        """Digest shapes, identifiers, labels, and the first and last input."""
-        ends = self.data[INPUT].isel({SAMPLE: [0, -1]}).values if self.length else np.empty(0)
-        label = self.data[LABEL].values if LABEL in self.data else np.empty(0)
-        return digest(self.data[INPUT].shape, ends, label, self._ids)
+        """Digest identifiers, labels, the inputs or their file, and the transform."""
+        return of_labelled(self.data, self._ids, self.transform, self.samples)
 
 
 class Indexed:
@@ -224,27 +181,17 @@ class Indexed:
         self.length: int | None = len(data)
         self.classes = _class_names(data)
         self.dims: tuple[str, ...] | None = None
-        self._paths = _paths(data)
+        self._ids: Sequence[int | str] = _paths(data) or range(len(data))
         self._kept = denormalized(getattr(data, "transform", None) or transform)
 
     def samples(self, start: int, stop: int | None) -> Iterator[Samples | Unreadable]:
         """Read the samples at these positions."""
         for i in range(start, min(self.length or 0 if stop is None else stop, self.length or 0)):
-            name = self._paths[i] if self._paths else i
-            try:
-                item = self.data[i]
-            except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-                yield Unreadable(name, str(error) or type(error).__name__)
-                continue
-            yield _sample(name, item, self.transform, self._kept)
+            yield _sample(self._ids[i], lambda i=i: self.data[i], self.transform, self._kept)
 
     def fingerprint(self) -> str:
-        """Digest the length, the classes, and the files' names, sizes and times, or else the first sample."""
-        files = [Path(path) for path, *_ in getattr(self.data, "samples", [])] if self._paths else []
-        states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()]
-        first = next(iter(self.samples(0, 1)), None) if not files else None
-        content = first.x.numpy() if isinstance(first, Samples) else np.empty(0)
-        return digest(type(self.data).__qualname__, self.length, self.classes, states, content)
+        """Digest the dataset's code, all that it holds, its files, and a spread of samples."""
+        return of_indexed(self.data, self.transform, self._ids, self.length or 0, self.samples)
 
 
 class Folder(Indexed):
@@ -291,8 +238,14 @@ _EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff",
 class Stream:
     """Samples of an iterable of batches: tensors, or pairs of a tensor and labels, or xarray Datasets."""
 
-    def __init__(self, batches: Iterable[Any], transform: Callable[[Any], Tensor] | None, length: int | None) -> None:
-        self.batches, self.transform = batches, transform
+    def __init__(
+        self,
+        batches: Iterable[Any],
+        transform: Callable[[Any], Tensor] | None,
+        length: int | None,
+        positions: Iterable[int] | None = None,
+    ) -> None:
+        self.batches, self.transform, self._positions = batches, transform, positions
         self.length = length
         dataset = getattr(batches, "dataset", None)
         self.classes = _class_names(dataset)
@@ -304,30 +257,52 @@ class Stream:
         return itertools.islice(self._all(), start, stop)
 
     def _all(self) -> Iterator[Samples | Unreadable]:
-        numbers = itertools.count()
+        numbers = iter(self._positions if self._positions is not None else itertools.count())
+        named: set[Any] = set()
         for batch in self.batches:
             if isinstance(batch, xr.Dataset):
                 for part in Labelled(batch, self.transform).samples(0, None):
-                    yield from part.singly()
+                    for one in part.singly():
+                        name = one.ids[0]
+                        if name in named:
+                            raise DataError(f"sample identifier '{name}' occurs in two batches: make them unique")
+                        named.add(name)
+                        yield one
                 continue
             x, label = batch if isinstance(batch, tuple | list) else (batch, None)
             for i in range(len(x)):
-                yield _sample(next(numbers), x[i] if label is None else (x[i], label[i]), self.transform, self._kept)
+                item = x[i] if label is None else (x[i], label[i])
+                yield _sample(next(numbers), lambda item=item: item, self.transform, self._kept)
 
     def fingerprint(self) -> str:
-        """Digest the kind alone: what an iterable yields is only known when it has."""
+        """Digest the kind alone: what an iterable yields is only known when it has, and then each shard says it."""
         return digest(type(self.batches).__qualname__)
 
 
 def _sample(
-    name: int | str, item: Any, transform: Callable[[Any], Tensor] | None, kept: Callable[[Tensor], np.ndarray] | None
-) -> Samples:
-    x, label = item if isinstance(item, tuple | list) else (item, None)
-    x = transform(x) if transform else x
+    name: int | str,
+    read: Callable[[], Any],
+    transform: Callable[[Any], Tensor] | None,
+    kept: Callable[[Tensor], np.ndarray] | None,
+) -> Samples | Unreadable:
+    """Read and transform one sample; whatever a decoder raises makes it unreadable."""
+    try:
+        item = read()
+        x, label = item if isinstance(item, tuple | list) else (item, None)
+        x = transform(x) if transform else x
+    except MemoryError:
+        raise
+    except Exception as error:
+        return _unreadable(name, error)
     if not isinstance(x, Tensor):
         raise DataError(f"sample '{name}' is a {type(x).__name__}, not a tensor: give the data a transform to tensors")
     label = np.asarray(label)[None] if label is not None else None
     return Samples([name], x[None], label, kept(x)[None] if kept else None)
+
+
+def _unreadable(name: int | str, error: Exception) -> Unreadable:
+    kind = "" if isinstance(error, OSError | ValueError) and str(error) else f"{type(error).__name__}: "
+    return Unreadable(name, f"{kind}{error}", error)
 
 
 def _class_names(data: Any) -> list[str] | None:
@@ -368,19 +343,6 @@ def denormalized(transform: Any) -> Callable[[Tensor], np.ndarray] | None:
         return (pixels * 255).round().clamp(0, 255).byte().numpy()
 
     return undo
-
-
-def digest(*parts: Any) -> str:
-    """Digest of arrays by dtype, shape and content, and of anything else by its ``repr``; as fast as memory is read."""
-    total = xxhash.xxh3_128()
-    for part in parts:
-        if isinstance(part, np.ndarray) and part.dtype != object:
-            total.update(f"{part.dtype}{part.shape}".encode())
-            total.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
-        else:
-            total.update(repr(part).encode())
-        total.update(b"\0")
-    return total.hexdigest()
 
 
 _AT_ONCE = 2**21

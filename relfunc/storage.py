@@ -14,6 +14,7 @@ import xarray as xr
 from .errors import SchemaError
 from .schema import SAMPLE, check_analysis, check_attributions, check_layout
 from .stack import stacked
+from .trees import write_tree
 
 
 @contextlib.contextmanager
@@ -59,7 +60,7 @@ def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[
     path : str or pathlib.Path
         The file's name; an existing file is replaced in one step.
     encoding : mapping, optional
-        Storage options as xarray's ``to_netcdf`` takes them: by variable, or for a tree by group and variable.
+        Storage options of a dataset's variables, as xarray's ``to_netcdf`` takes them.
 
     Raises
     ------
@@ -75,11 +76,13 @@ def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[
     array([1, 2])
     """
     with replacing(path) as temporary:
-        if isinstance(data, xr.DataTree):
-            nested = {node.path: _as_characters(node.to_dataset(inherit=False)) for node in data.subtree}
-            data.to_netcdf(temporary, engine="netcdf4", encoding={**nested, **(encoding or {})})
-        else:
-            data.to_netcdf(temporary, engine="netcdf4", encoding={**_as_characters(data), **(encoding or {})})
+        try:
+            if isinstance(data, xr.DataTree):
+                write_tree(data, temporary)
+            else:
+                data.to_netcdf(temporary, engine="netcdf4", encoding={**_as_characters(data), **(encoding or {})})
+        except RuntimeError as error:  # netCDF's, which has no other for a disk that is full
+            raise OSError(f"cannot write {path}: {error}; is the disk full?") from error
 
 
 def _as_characters(data: xr.Dataset) -> dict[Hashable, dict[str, str]]:
@@ -223,7 +226,34 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        raise SchemaError(f"{path} cannot be read ({error}): it is truncated or not netCDF-4; make it again") from error
+        raise SchemaError(f"{path} cannot be read ({error}): {_why(path, error)}") from error
+
+
+def _why(path: Path, error: Exception) -> str:
+    """Say what may be wrong with a file that cannot be read; HDF5 has one error for most of it."""
+    if not os.access(path, os.R_OK):
+        return "you may not read it"
+    if is_locked(path):
+        return "another program holds it open to write; wait for it, or close the file there"
+    if isinstance(error, OSError) and (error.errno or 0) > 0:
+        return "the file system refuses it"
+    return "it is truncated or not netCDF-4; make it again"
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another program keeps a file from being read, as HDF5 does while it writes, as far as is known."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows, which refuses to open such a file
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return False
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ file                holds
 ``dataset.h5``      ``data (sample, 3, y, x)`` uint8, ``label (sample)``
 ``attributions.h5`` ``attribution (sample, 3, y, x)`` float32, ``prediction (sample, class)``, ``label (sample)``
 ``analysis.h5``     per category ``index``, ``embedding/<name>`` (with the attribute ``eigenvalue``), ``cluster/<name>``
+                    and of each, as attribute ``name``, its own name, whatever HDF5 would make of it
 ==================  ==================================================================================================
 
 ViRelAy fails on pictures that do not have three channels, so that grey inputs are repeated, and attributions of other
@@ -39,10 +40,13 @@ from .schema import (
     PREDICTION,
     SAMPLE,
     TARGET,
+    categories,
     check_analysis,
     check_attributions,
+    members,
 )
 from .storage import open_analysis, open_attributions, replacing
+from .text import group_names
 
 
 class ExportError(RelfuncError, ValueError):
@@ -123,14 +127,14 @@ def to_virelay(
         data = check_attributions(attributions)
         _check_pictures(data)
         ids = _identifiers(data, word_net_ids)
-        categories = _categories(check_analysis(analysis), data, ids) if analysis is not None else []
+        found = _categories(check_analysis(analysis), data, ids) if analysis is not None else []
         _write_samples(h5py, data, out)
-        if categories:
-            _write_categories(h5py, categories, out / "analysis.h5")
+        if found:
+            _write_categories(h5py, found, out / "analysis.h5")
         names = data[CLASS].values.tolist()
         labels = [{"index": k, "word_net_id": ids[k], "name": str(names[k])} for k in range(len(ids))]
         _write_text(out / "labels.json", json.dumps(labels, indent=1, ensure_ascii=False))
-        project = _project(data, name or out.resolve().name, method if categories else None)
+        project = _project(data, name or out.resolve().name, method if found else None)
     path = out / "project.yaml"
     _write_text(path, yaml.safe_dump({"project": project}, sort_keys=False, allow_unicode=True))
     return path
@@ -273,35 +277,41 @@ class _Category(NamedTuple):
     id: str
     name: str
     node: xr.Dataset
-    embeddings: xr.Dataset
-    clusterings: xr.Dataset
+    embeddings: dict[str, xr.DataArray]
+    clusterings: dict[str, xr.DataArray]
 
 
 def _categories(tree: xr.DataTree, data: xr.Dataset, ids: Sequence[str]) -> list[_Category]:
-    """Return the categories by ViRelAy's names, which are a class's identifier or free text."""
-    by_name = {str(each).replace("/", "∕"): one for each, one in zip(data[CLASS].values, ids, strict=True)}
+    """Return the categories by ViRelAy's names: a class's identifier, or free text that is no class's."""
+    by = tree.attrs.get("by", LABEL)
+    of_classes = by in (LABEL, PREDICTION) or (by in data and CLASS in data[by].dims)
+    by_key = dict(zip(group_names(map(str, data[CLASS].values)), ids, strict=True)) if of_classes else {}
     found = []
-    for name, child in tree.children.items():
+    for name, child in categories(tree).items():
+        key = str(child.name)
+        free = f"{by or 'category'}={key}" if key in ids else key
         node = child.to_dataset()
         index = node[INDEX].values
         if len(index) and (index.min() < 0 or index.max() >= data.sizes[SAMPLE]):
             raise ExportError(f"category '{name}' has sample {index.max()} of {data.sizes[SAMPLE]}: {_OTHERS}")
         if SAMPLE in node.coords and not np.array_equal(node[SAMPLE].values, data[SAMPLE].values[index]):
             raise ExportError(f"category '{name}' has samples of other names: {_OTHERS}")
-        groups = (child[group].to_dataset() for group in (EMBEDDING_GROUP, CLUSTER_GROUP))
-        found.append(_Category(by_name.get(name, name), name, node, *groups))
+        groups = (members(child, group) for group in (EMBEDDING_GROUP, CLUSTER_GROUP))
+        found.append(_Category(by_key.get(key, free), name, node, *groups))
     return found
 
 
 _OTHERS = "give the attributions of which this is the analysis"
 
 
-def _write_categories(h5py: Any, categories: Sequence[_Category], path: Path) -> None:
-    embeddings = _common([category.embeddings for category in categories], EMBEDDING_GROUP)
-    clusterings = _common([category.clusterings for category in categories], CLUSTER_GROUP)
+def _write_categories(h5py: Any, found: Sequence[_Category], path: Path) -> None:
+    embeddings = _common([category.embeddings for category in found], EMBEDDING_GROUP)
+    clusterings = _common([category.clusterings for category in found], CLUSTER_GROUP)
+    keys = {name: key for each in (embeddings, clusterings) for name, key in zip(each, group_names(each), strict=True)}
     with _hdf5(h5py, path) as file:
-        for category in categories:
+        for category in found:
             group = file.create_group(category.id)
+            group.attrs["name"] = category.name
             group["index"] = category.node[INDEX].values.astype(np.uint32)
             for name in embeddings:
                 embedding = category.embeddings[name]
@@ -310,16 +320,18 @@ def _write_categories(h5py: Any, categories: Sequence[_Category], path: Path) ->
                         f"embedding '{name}' of category '{category.name}' has values that are not finite, which make "
                         "ViRelAy's page fail: leave it out of the analysis"
                     )
-                written = group.create_dataset(f"embedding/{name}", data=embedding.values.astype(np.float32))
+                written = group.create_dataset(f"embedding/{keys[name]}", data=embedding.values.astype(np.float32))
+                written.attrs["name"] = name
                 if EIGEN in embedding.dims and EIGENVALUE in category.node:
                     written.attrs["eigenvalue"] = category.node[EIGENVALUE].values.astype(np.float32)
             for name in clusterings:
-                group[f"cluster/{name}"] = category.clusterings[name].values.astype(np.int32)
+                group[f"cluster/{keys[name]}"] = category.clusterings[name].values.astype(np.int32)
+                group[f"cluster/{keys[name]}"].attrs["name"] = name
 
 
-def _common(groups: Sequence[xr.Dataset], title: str) -> list[str]:
+def _common(groups: Sequence[dict[str, xr.DataArray]], title: str) -> list[str]:
     """Return the names that are in all groups."""
-    common = [str(name) for name in groups[0].data_vars if all(name in group.data_vars for group in groups)]
+    common = [name for name in groups[0] if all(name in group for group in groups)]
     if not common:
         raise ExportError(f"there is no {title} that every category has, without which ViRelAy shows none")
     return common

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from relfunc import schema
 from relfunc.errors import RelfuncError
 from relfunc.schema import (
     CLASS,
@@ -19,7 +20,7 @@ from relfunc.schema import (
     NOISE,
     SAMPLE,
     clusterings,
-    embeddings,
+    members,
 )
 from relfunc.storage import attributions_files, unread_analysis, unread_attributions
 
@@ -155,7 +156,7 @@ def measured_files(paths: Iterable[Path]) -> tuple[tuple[Path, int], ...]:
 def categories(project: Project) -> tuple[str, ...]:
     """Names of the categories: those of the analysis, or the classes that occur if there is none."""
     if project.analysis is not None:
-        return tuple(project.analysis.children)
+        return tuple(nodes(project))
     label = project.attributions[LABEL]
     occurs = np.unique(label.values) if label.ndim == 1 else np.flatnonzero(label.values.any(axis=0))
     names = class_names(project)
@@ -172,7 +173,8 @@ def embedding_names(project: Project, category: str) -> tuple[str, ...]:
     if project.analysis is None:
         return ()
     node = node_of(project, category)
-    return tuple(sorted(embeddings(node), key=lambda name: node[EMBEDDING_GROUP][name].sizes.get(_axis(node, name), 1)))
+    held = members(node, EMBEDDING_GROUP)
+    return tuple(sorted(held, key=lambda name: _width(held[name])))
 
 
 def clustering_names(project: Project, category: str) -> tuple[str, ...]:
@@ -183,7 +185,7 @@ def clustering_names(project: Project, category: str) -> tuple[str, ...]:
 def axes(project: Project, category: str, embedding: str) -> int:
     """Return the number of dimensions of an embedding."""
     node = node_of(project, category)
-    return node[EMBEDDING_GROUP][embedding].sizes.get(_axis(node, embedding), 1)
+    return _width(members(node, EMBEDDING_GROUP)[embedding])
 
 
 def points(
@@ -249,24 +251,28 @@ def node_of(project: Project, category: str) -> xr.DataTree:
     ProjectError
         If there is no such category.
     """
-    assert project.analysis is not None
-    if category not in project.analysis.children:
-        known = ", ".join(project.analysis.children)
-        raise ProjectError(f"{project.path}: no category '{category}': choose one of {known}")
-    return project.analysis.children[category]
+    known = nodes(project)
+    if category not in known:
+        raise ProjectError(f"{project.path}: no category '{category}': choose one of {', '.join(known)}")
+    return known[category]
+
+
+def nodes(project: Project) -> dict[str, xr.DataTree]:
+    """Return the analysis of every category, by its name; nothing without an analysis."""
+    tree = project.analysis
+    return {} if tree is None else of(project, "nodes", lambda: schema.categories(tree))
 
 
 def _member(node: xr.DataTree, group: str, name: str, category: str) -> xr.DataArray:
-    held = node[group].to_dataset()
-    if name not in held.data_vars:
-        known = ", ".join(map(str, held.data_vars)) or "none"
+    held = members(node, group)
+    if name not in held:
+        known = ", ".join(held) or "none"
         raise ProjectError(f"category '{category}': no {group} '{name}': choose one of {known}")
     return held[name]
 
 
-def _axis(node: xr.DataTree, name: str) -> str:
-    dims = node[EMBEDDING_GROUP][name].dims
-    return str(dims[-1]) if len(dims) > 1 else ""
+def _width(embedding: xr.DataArray) -> int:
+    return embedding.sizes[embedding.dims[-1]] if embedding.ndim > 1 else 1
 
 
 def _of_class(project: Project, category: str) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from relfunc.schema import (
     SCORE_GROUP,
 )
 
-from .project import UNREADABLE, Project, gone, node_of, read_rows
+from .project import UNREADABLE, Project, gone, node_of, nodes, read_rows
 
 SEPARABILITY, CLUSTER, CLUSTER_SCORE, SIZE = "separability", "cluster", "cluster_separability", "size"
 SMALLEST: Final = 5
@@ -89,11 +89,11 @@ def score_names(project: Project) -> tuple[str, ...]:
         return ()
     names = {
         str(name): None
-        for node in project.analysis.children.values()
+        for node in nodes(project).values()
         for name, score in _scores(node).data_vars.items()
         if score.dims in ((), (CLUSTERING,))
     }
-    if any({CLUSTER_SCORE, SIZE} <= set(_scores(node)) for node in project.analysis.children.values()):
+    if any({CLUSTER_SCORE, SIZE} <= set(_scores(node)) for node in nodes(project).values()):
         names[SEPARABILITY] = None
     return tuple(sorted(names, key=lambda name: name != SEPARABILITY))
 
@@ -106,10 +106,7 @@ def ranking(project: Project, score: str) -> tuple[Ranked, ...]:
     """
     if project.analysis is None:
         return ()
-    found = [
-        _ranked(category, _scores(node), score, node.sizes[SAMPLE])
-        for category, node in project.analysis.children.items()
-    ]
+    found = [_ranked(category, _scores(node), score, node.sizes[SAMPLE]) for category, node in nodes(project).items()]
     return tuple(sorted((one for one in found if one is not None), key=lambda one: -one.value))
 
 

@@ -17,6 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from relfunc.schema import (
+    CATEGORY,
     CLASS,
     CLUSTER_GROUP,
     EIGEN,
@@ -24,9 +25,11 @@ from relfunc.schema import (
     EMBEDDING_GROUP,
     INDEX,
     LABEL,
+    NAME,
     PREDICTION,
     SAMPLE,
 )
+from relfunc.text import group_names
 
 from .hdf5 import Rows, places, rows
 from .images import DOWN, UP, fitted, label_of, listed, read
@@ -255,11 +258,13 @@ def _nodes(
         for name in method["sources"]:
             for category, held in h5py.File(folder / name, "r").items():
                 human = by_word.get(category)
-                shown = f"{human} ({category})" if human else category
+                shown = f"{human} ({category})" if human else str(held.attrs.get("name", category))
                 # One method needs no mention; of several, each category says which it is of.
-                shown = (f"{method['analysis_method']}: {shown}" if several else shown).replace("/", "∕")
-                if shown not in nodes and not hasattr(held, "shape"):
-                    nodes |= _category(shown, held, {"method": method["analysis_method"], "category": category})
+                shown = f"{method['analysis_method']}: {shown}" if several else shown
+                key = group_names([shown])[0]
+                if key not in nodes and not hasattr(held, "shape"):
+                    about = {"method": method["analysis_method"], CATEGORY: shown, "virelay": category}
+                    nodes |= _category(key, held, about)
     return nodes
 
 
@@ -281,11 +286,25 @@ def _category(name: str, held: Any, about: Mapping[str, str]) -> dict[str, xr.Da
         clusterings[key] = stored((SAMPLE,), value if hasattr(value, "shape") else value["root"])
     return {
         name: node,
-        f"{name}/{EMBEDDING_GROUP}": xr.Dataset(embeddings),
-        f"{name}/{CLUSTER_GROUP}": xr.Dataset(clusterings),
+        f"{name}/{EMBEDDING_GROUP}": _named(embeddings),
+        f"{name}/{CLUSTER_GROUP}": _named(clusterings),
     }
+
+
+def _named(variables: Mapping[str, xr.Variable]) -> xr.Dataset:
+    """Put variables under names that a tree can have, their own names as attributes."""
+    keys = group_names(variables)
+    return xr.Dataset({key: _with_name(each, name) for key, (name, each) in zip(keys, variables.items(), strict=True)})
+
+
+def _with_name(variable: xr.Variable, name: str) -> xr.Variable:
+    return xr.Variable(variable.dims, variable._data, {**variable.attrs, NAME: name}, fastpath=True)
 
 
 def _members(group: Any) -> list[tuple[str, Any]]:
     """Return what a group holds, without the scales of netCDF's dimensions."""
-    return [(key, value) for key, value in group.items() if value.attrs.get("CLASS") != b"DIMENSION_SCALE"]
+    return [
+        (str(value.attrs.get("name", key)), value)
+        for key, value in group.items()
+        if value.attrs.get("CLASS") != b"DIMENSION_SCALE"
+    ]

@@ -97,11 +97,10 @@ def called(name: str, method: str, known: Sequence[str], human: str = "") -> str
     """
     if not name:
         return ""
-    own = name.replace("/", "∕")
-    ends = (f" ({own})", f": {own}")
-    alike = [each for each in known if each == own or each.endswith(ends) or each == f"{human} ({own})"]
+    ends = (f" ({name})", f": {name}")
+    alike = [each for each in known if each == name or each.endswith(ends) or each == f"{human} ({name})"]
     of_method = [each for each in alike if each.replace("_", "-").startswith(f"{method.replace('_', '-')}: ")]
-    return next(iter([*of_method, *alike]), own)
+    return next(iter([*of_method, *alike]), name)
 
 
 def _view(

@@ -11,10 +11,10 @@ import pytest
 import xarray as xr
 
 import analysis
-from analysis import DataError, PlanError, Store, chain, each, keys, run, spray, step
+from analysis import DataError, PlanError, Store, chain, each, run, spray, step
 from analysis.plan import Step
 from analysis.steps import is_per_sample
-from relfunc import storage
+from relfunc import blocks, storage
 
 from .data import attributions
 
@@ -107,7 +107,7 @@ ROWWISE = chain(
 def test_blocks_do_not_matter(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(ROWWISE, attributions(), store=Store(tmp_path / "store"))
     storage.save(attributions(), tmp_path / "attributions.nc")
-    monkeypatch.setattr(keys, "BLOCK_BYTES", block)
+    monkeypatch.setattr(blocks, "BYTES", block)
     assert run(ROWWISE, attributions(), store=Store(tmp_path / str(block))).identical(whole)
     with storage.open_attributions(tmp_path / "attributions.nc") as data:
         assert run(ROWWISE, data, store=Store(tmp_path / "lazy")).identical(whole)
@@ -123,7 +123,7 @@ def test_no_step_doubles_the_memory_of_single_precision() -> None:
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_is_found_in_any_block(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "BLOCK_BYTES", 5000)
+    monkeypatch.setattr(blocks, "BYTES", 5000)
     data = attributions()
     data["attribution"][61, 0, 3, 3] = wrong
     with pytest.raises(DataError, match="the attribution of sample 's61' holds NaN or infinity"):

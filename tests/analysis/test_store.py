@@ -15,6 +15,7 @@ import xarray as xr
 
 import analysis
 from analysis import Store, StoreError, chain, keys, lineage, run, spray, step
+from relfunc import keys as values
 
 from .data import attributions
 
@@ -100,7 +101,7 @@ def test_warm_run_of_ten_thousand_samples_hashes_each_array_once(
     plan = spray(tsne=False)
     cold = run(plan, data, by=None, store=Store(tmp_path))
     hashed: list[tuple[int, ...]] = []
-    of_array = keys._of_array
+    of_array = values.of_array
 
     def watched(array: Any) -> str:
         hashed.append(array.shape)
@@ -109,7 +110,7 @@ def test_warm_run_of_ten_thousand_samples_hashes_each_array_once(
     def refused(*_: Any) -> None:
         raise AssertionError("a step was computed")
 
-    monkeypatch.setattr(keys, "_of_array", watched)
+    monkeypatch.setattr(values, "of_array", watched)
     monkeypatch.setattr(lineage, "_called", refused)
     monkeypatch.setattr(lineage, "folded", refused)
     monkeypatch.setattr(Store, "put", refused)

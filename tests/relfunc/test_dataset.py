@@ -20,8 +20,9 @@ from torchvision.datasets import ImageFolder
 
 import relfunc as rf
 from relfunc.errors import SchemaError
+from relfunc.samples import DataError
 from relfunc.shards import RunError, _is_compressible
-from relfunc.sources import DataError, Labelled
+from relfunc.sources import Labelled
 
 COUNT, SHAPE, CLASSES = 23, (1, 6, 6), 4
 
@@ -417,7 +418,7 @@ def bad(what: str, data: xr.Dataset, images: Path) -> tuple[Any, dict[str, Any],
             ("sample '9' has no label, and others have"),
         )
     if what == "a transform that drops one":
-        return data, {"transform": lambda images: scaled(images)[1:]}, DataError, "made 7 inputs of 8"
+        return data, {"transform": lambda images: scaled(images)[1:]}, DataError, "the transform made 0 inputs of 1"
     if what == "unequal shapes":
         rows = [(x[i, :, : 5 if i == 9 else 6], y[i]) for i in range(COUNT)]
         return _Rows(rows), {}, DataError, r"sample '9': its input has shape \(1, 5, 6\), and others \(1, 6, 6\)"

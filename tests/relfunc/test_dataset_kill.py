@@ -32,10 +32,11 @@ torch.manual_seed(0)
 gradient = rf.gradient(rf.lrp(demo.network().eval(), rf.composites.epsilon_plus_flat()))
 
 def attribute(out, attempt):
+    os.environ["ATTEMPT"] = str(attempt)  # not captured, as each would be another run then
     def explain(x, target):
         high, low = ((x[:, 0, 0, :2] + 1) * 127.5).round().int().T
         with log.open("a") as file:
-            print(attempt, *(256 * high + low).tolist(), file=file)
+            print(os.environ["ATTEMPT"], *(256 * high + low).tolist(), file=file)
         return gradient(x, target)
     def progress(done, total):
         os.write(pipe, b".")

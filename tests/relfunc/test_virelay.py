@@ -12,6 +12,7 @@ import xarray as xr
 import relfunc as rf
 from relfunc import virelay
 from relfunc.schema import check_analysis, check_attributions
+from relfunc.text import group_names
 from relfunc.virelay import ExportError, to_virelay
 
 h5py = pytest.importorskip("h5py", reason="the extra 'virelay' is not installed")
@@ -39,7 +40,7 @@ def tree(data, *, lacking=""):
     """Analyse without analysis: categories as it writes them."""
     rng, nodes = np.random.default_rng(1), {}
     for k, name in enumerate(CLASSES):
-        name, index = name.replace("/", "∕"), np.flatnonzero(data["label"].values == k)
+        index = np.flatnonzero(data["label"].values == k)
         values = {
             "spectral": (("sample", "eigen"), rng.normal(size=(len(index), 3))),
             "tsne": (("sample", "component"), rng.normal(size=(len(index), 2))),
@@ -48,8 +49,10 @@ def tree(data, *, lacking=""):
         if name == lacking:
             del clusters["kmeans-3"]
         coords = {"sample": data["sample"].values[index], "eigen": np.arange(3), "component": np.arange(2)}
-        nodes[name] = xr.Dataset({"index": ("sample", index), "eigenvalue": ("eigen", rng.random(3))}, coords)
-        nodes[f"{name}/embedding"], nodes[f"{name}/cluster"] = xr.Dataset(values), xr.Dataset(clusters)
+        (key,) = group_names([name])
+        top = {"index": ("sample", index), "eigenvalue": ("eigen", rng.random(3))}
+        nodes[key] = xr.Dataset(top, coords, {"category": name})
+        nodes[f"{key}/embedding"], nodes[f"{key}/cluster"] = xr.Dataset(values), xr.Dataset(clusters)
     return check_analysis(xr.DataTree.from_dict({f"/{name}": node for name, node in nodes.items()}))
 
 
@@ -73,7 +76,7 @@ def test_a_project_comes_back_through_the_viewer(tmp_path):
     np.testing.assert_array_equal(inputs, data["input"])
     np.testing.assert_array_equal(held.attributions["prediction"], data["prediction"])
     assert outcome(held, np.arange(N)).label == tuple(CLASSES[k] for k in data["label"].values)
-    assert categories(held) == ("cat (0)", "dog∕wolf (1)", "owl (2)")
+    assert categories(held) == ("cat (0)", "dog/wolf (1)", "owl (2)")
     for name, node in zip(categories(held), analysed.children.values(), strict=True):
         assert set(embedding_names(held, name)) == {"spectral", "tsne"}
         assert set(clustering_names(held, name)) == {"kmeans-2", "kmeans-3"}

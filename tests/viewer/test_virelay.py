@@ -234,7 +234,11 @@ def test_of_several_methods_every_category_says_which_it_is_of(tmp_path):
     ]
     held = open_project(_with(tmp_path, analyses=methods))
     assert categories(held) == ("spectral: mixed", "spectral: cat (n0)", "my_method: dog (n1)")
-    assert held.analysis["my_method: dog (n1)"].attrs == {"method": "my_method", "category": "n1"}
+    assert held.analysis["my_method: dog (n1)"].attrs == {
+        "method": "my_method",
+        "category": "my_method: dog (n1)",
+        "virelay": "n1",
+    }
     found = points(held, "my_method: dog (n1)", embedding="pca", clustering="split")
     assert (found.xy.tolist(), found.cluster.tolist()) == ([[0, 0]], [1])
     assert embedding_names(held, "spectral: mixed") == ("tsne", "spectral")

@@ -1,0 +1,83 @@
+"""Trees: writing all groups of a tree in a time that grows with their number, and not with its square.
+
+xarray writes one group after another, and netCDF looks through all of a file each time that it goes from defining to
+writing. Here everything is defined first, and written then.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+import xarray as xr
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
+from xarray.conventions import encode_cf_variable, encode_dataset_coordinates
+
+from .text import characters
+
+
+def write_tree(tree: xr.DataTree, path: Path) -> None:
+    """Write a tree as netCDF-4, as xarray does: a group for each node, text as characters.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        What to write; variables that are no numbers, times or text are refused.
+    path : pathlib.Path
+        The file's name.
+
+    Raises
+    ------
+    RuntimeError
+        If netCDF cannot write.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tree(xr.DataTree.from_dict({"/a": xr.Dataset({"x": ("n", ["ä", "b"])})}), Path(folder) / "a.nc")
+    ...     xr.load_dataset(Path(folder) / "a.nc", group="a")["x"].values.tolist()
+    ['ä', 'b']
+    """
+    with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(path, "w", format="NETCDF4") as file:
+        todo = []
+        for node in tree.subtree:
+            group = file if node.path == "/" else file.createGroup(node.path)
+            variables, attrs = encode_dataset_coordinates(node.to_dataset(inherit=False))
+            if attrs:
+                group.setncatts(attrs)
+            todo += [_defined(group, str(name), variable) for name, variable in variables.items()]
+        for variable, values in todo:
+            variable[...] = values
+
+
+def _defined(group: netCDF4.Group | netCDF4.Dataset, name: str, variable: xr.Variable) -> tuple[Any, np.ndarray]:
+    """Define a variable, and return it with what is to be written."""
+    attrs, dims, values = dict(variable.attrs), tuple(map(str, variable.dims)), np.asarray(variable.values)
+    if values.dtype.kind in "UOT":
+        if not all(isinstance(text, str) for text in values.ravel().tolist()):
+            raise TypeError(f"'{name}' holds Python objects that are no text")
+        values = characters(values.ravel().tolist()).reshape(*values.shape, -1)
+        dims = (*dims, f"{name}_length")
+        attrs["_Encoding"] = "utf-8"
+    else:
+        encoded = encode_cf_variable(variable, name=name)
+        attrs, values = dict(encoded.attrs), np.asarray(encoded.values)
+    fill = attrs.pop("_FillValue", False)
+    for dim, size in zip(dims, values.shape, strict=True):
+        if not _has_dimension(group, dim):
+            group.createDimension(dim, size)
+    made = group.createVariable(name, values.dtype if values.dtype.kind != "S" else "S1", dims, fill_value=fill)
+    made.set_auto_maskandscale(False)
+    made.set_auto_chartostring(False)
+    made.setncatts(attrs)
+    return made, values
+
+
+def _has_dimension(group: Any, dim: str) -> bool:
+    """Whether a dimension is defined in a group, or in one above it."""
+    while group is not None:
+        if dim in group.dimensions:
+            return True
+        group = group.parent
+    return False
