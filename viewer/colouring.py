@@ -91,13 +91,13 @@ def density(xy: NDArray) -> NDArray[np.int64]:
     array([2, 2, 0])
     """
     kept = np.isfinite(xy).all(axis=1)
-    spread, held = np.zeros(len(xy), np.int64), xy[kept].astype(float)
-    if not len(held):
+    spread, placed = np.zeros(len(xy), np.int64), xy[kept].astype(float)
+    if not len(placed):
         return spread
-    side = int(np.clip(np.sqrt(len(held) / 8), 1, 1024))
-    low, high = held.min(axis=0), held.max(axis=0)
+    side = int(np.clip(np.sqrt(len(placed) / 8), 1, 1024))
+    low, high = placed.min(axis=0), placed.max(axis=0)
     unit = np.maximum((high - low) / side, np.finfo(float).tiny)
-    column, row = np.minimum((held - low) / unit, side - 1).astype(int).T
+    column, row = np.minimum((placed - low) / unit, side - 1).astype(int).T
     counts = np.bincount(row * side + column, minlength=side * side).reshape(side, side)
     padded = np.pad(counts, 1)
     around = np.zeros_like(counts)

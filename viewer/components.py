@@ -90,14 +90,19 @@ def current_document() -> Document | None:
     return pn.state.curdoc if pn.state.curdoc is not None and pn.state.curdoc.session_context else None
 
 
-def text(markup: str = "", **options: Any) -> pn.pane.HTML:
+def markup(written: str = "", **options: Any) -> pn.pane.HTML:
     """Set markup in the page's type."""
-    return pn.pane.HTML(markup, stylesheets=[TEXT], margin=0, **options)
+    return pn.pane.HTML(written, stylesheets=[TEXT], margin=0, **options)
 
 
 def title(name: str) -> pn.pane.HTML:
     """Make a section's title."""
-    return text(f"<h2>{name}</h2>", css_classes=["side-title"], sizing_mode="stretch_width")
+    return markup(f"<h2>{name}</h2>", css_classes=["side-title"], sizing_mode="stretch_width")
+
+
+def spacer() -> pn.pane.HTML:
+    """Fill what is left of a bar."""
+    return markup(sizing_mode="stretch_width")
 
 
 def cover(title: str, said: str) -> str:

@@ -35,18 +35,18 @@ def table(project: Project, points: Points, chosen: NDArray[np.int64]) -> str:
         columns["cluster"] = points.cluster[chosen]
     if points.xy is not None:
         columns |= {"x": points.xy[chosen, 0], "y": points.xy[chosen, 1]}
-    held = io.StringIO()
-    writer = csv.writer(held, lineterminator="\n")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
-    return held.getvalue()
+    return buffer.getvalue()
 
 
 def indices(points: Points, chosen: NDArray[np.int64]) -> bytes:
     """Return rows in ``attributions.nc`` as a NumPy file."""
-    held = io.BytesIO()
-    np.save(held, points.rows[chosen])
-    return held.getvalue()
+    buffer = io.BytesIO()
+    np.save(buffer, points.rows[chosen])
+    return buffer.getvalue()
 
 
 def netcdf(project: Project, points: Points, chosen: NDArray[np.int64], **names: str) -> bytes:

@@ -97,9 +97,9 @@ def bars(values: NDArray[np.floating], names: Sequence[str], *, signed: bool, bo
     str
         SVG.
     """
-    held = np.where(np.isfinite(values), values, 0).astype(float)
-    most = (float(np.abs(held).max(initial=0)) if bound is None else bound) or 1.0
-    share = np.clip(held / most, -1, 1)
+    finite = np.where(np.isfinite(values), values, 0).astype(float)
+    most = (float(np.abs(finite).max(initial=0)) if bound is None else bound) or 1.0
+    share = np.clip(finite / most, -1, 1)
     return (
         _named_bars(share, values, names, signed) if len(names) <= NAMED else _bare_bars(share, values, names, signed)
     )

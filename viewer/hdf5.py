@@ -11,8 +11,8 @@ from .rows import taken
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Rows to be read when they are asked for.
+class StoredRows:
+    """StoredRows to be read when they are asked for.
 
     Parameters
     ----------
@@ -32,12 +32,12 @@ class Rows:
     take: Callable[[NDArray[np.integer]], list[NDArray]]
 
 
-def rows(data: Any) -> Rows:
+def rows(data: Any) -> StoredRows:
     """Describe a Dataset or a Group; the members of a group are in the order of its keys."""
     if hasattr(data, "shape"):
         each = data.dtype.itemsize * int(np.prod(data.shape[1:]))
         width = int(np.prod(data.shape[1:])) if data.ndim > 1 and data.dtype.names is None else 0
-        return Rows(
+        return StoredRows(
             len(data),
             width,
             lambda positions: positions,
@@ -50,7 +50,7 @@ def rows(data: Any) -> Rows:
         return names or names.extend(data) or names
 
     first = next(iter(data.values()), None)
-    return Rows(
+    return StoredRows(
         len(data),
         int(first.size) if first is not None and first.ndim else 0,
         lambda positions: np.array([listed()[k] for k in positions.tolist()], object),

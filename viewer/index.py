@@ -61,13 +61,13 @@ def build(xy: NDArray) -> Grid:
     (3, 2)
     """
     kept = np.flatnonzero(np.isfinite(xy).all(axis=1)).astype(np.int32)
-    held = xy if kept.size == len(xy) else xy[kept]
-    low, high = _corners(held)
-    side = int(np.clip(np.sqrt(len(held) / EACH), 1, MOST))
+    placed = xy if kept.size == len(xy) else xy[kept]
+    low, high = _corners(placed)
+    side = int(np.clip(np.sqrt(len(placed) / EACH), 1, MOST))
     unit = np.maximum((high - low) / side, np.finfo(float).tiny)
-    cell = _cells(held, low, unit, side)
+    cell = _cells(placed, low, unit, side)
     start, order = _sorted(cell, side * side)
-    return Grid(len(xy), side, low, unit, start, held[order], kept[order])
+    return Grid(len(xy), side, low, unit, start, placed[order], kept[order])
 
 
 def prepare(grid: Grid) -> Grid:

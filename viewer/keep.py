@@ -69,18 +69,18 @@ def load(text: str | bytes) -> dict[str, Any]:
         If it is not JSON, not a view, or of a wrong type somewhere.
     """
     try:
-        held = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ViewError(f"this is not JSON ({error}): give a view that was exported here") from error
-    if isinstance(held, dict) and "selectedAnalysisCategory" in held:
-        return exported(held)
-    if not isinstance(held, dict) or held.get("relfunc") != VERSION:
+    if isinstance(content, dict) and "selectedAnalysisCategory" in content:
+        return exported(content)
+    if not isinstance(content, dict) or content.get("relfunc") != VERSION:
         raise ViewError(f"this is no view of version {VERSION}: give a file that was exported here")
-    read: dict[str, Any] = {key: text_of(held, key) for key in ("project", "name", "note")}
+    read: dict[str, Any] = {key: text_of(content, key) for key in ("project", "name", "note")}
     for key, reader in READERS.items():
-        if (value := reader(held, key)) is not MISSING:
+        if (value := reader(content, key)) is not MISSING:
             read[key] = value
-    return {**read, "selected": unpacked(text_of(held, "selected"))}
+    return {**read, "selected": unpacked(text_of(content, "selected"))}
 
 
 def packed(positions: NDArray[np.int64]) -> str:
@@ -179,11 +179,11 @@ def findings(project: Project) -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted(_folder(project).glob("*.json")) if _folder(project).is_dir() else ():
         try:
-            held = finding(project, path.stem)
+            view = finding(project, path.stem)
         except ViewError:
             continue
-        if held["name"]:
-            found[path.stem] = held
+        if view["name"]:
+            found[path.stem] = view
     return dict(sorted(found.items(), key=lambda item: item[1]["name"]))
 
 
@@ -216,23 +216,23 @@ def _folder(project: Project) -> Path:
 def _unzipped(text: str) -> bytes:
     try:
         inflater = zlib.decompressobj()
-        held = inflater.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), LARGEST)
+        content = inflater.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), LARGEST)
     except (ValueError, binascii.Error, zlib.error) as error:
         raise ViewError(f"the link or selection is damaged ({error}): copy the whole of it") from error
     if not inflater.eof:
         raise ViewError("the link or selection is cut short, or too large: copy the whole of it")
-    return held
+    return content
 
 
-def _axis(held: dict[str, Any], key: str) -> int:
-    value = held.get(key, 0)
+def _axis(content: dict[str, Any], key: str) -> int:
+    value = content.get(key, 0)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ViewError(f"'{key}' is {value!r}, not the number of an axis: give a file that was exported here")
     return value
 
 
-def _window(held: dict[str, Any], key: str) -> tuple[float, ...] | None:
-    value = held.get(key)
+def _window(content: dict[str, Any], key: str) -> tuple[float, ...] | None:
+    value = content.get(key)
     if value is None:
         return None
     try:
@@ -244,34 +244,34 @@ def _window(held: dict[str, Any], key: str) -> tuple[float, ...] | None:
     return x0, x1, y0, y1
 
 
-def _colour(held: dict[str, Any], key: str) -> Any:
-    value = text_of(held, key)
+def _colour(content: dict[str, Any], key: str) -> Any:
+    value = text_of(content, key)
     return value if value in BY or value.startswith(SCORE) else MISSING
 
 
 def _one_of(known: Collection[str]) -> Reader:
-    def read(held: dict[str, Any], key: str) -> Any:
-        value = text_of(held, key)
+    def read(content: dict[str, Any], key: str) -> Any:
+        value = text_of(content, key)
         return value if value in known else MISSING
 
     return read
 
 
 def _some_of(known: tuple[str, ...]) -> Reader:
-    def read(held: dict[str, Any], key: str) -> Any:
-        value = held.get(key)
+    def read(content: dict[str, Any], key: str) -> Any:
+        value = content.get(key)
         return [name for name in value if name in known] if isinstance(value, list) else MISSING
 
     return read
 
 
-def _numbers(held: dict[str, Any], key: str) -> Any:
-    value = held.get(key)
+def _numbers(content: dict[str, Any], key: str) -> Any:
+    value = content.get(key)
     return [k for k in value if isinstance(k, int) and k >= 0] if isinstance(value, list) else MISSING
 
 
-def _number(held: dict[str, Any], key: str) -> Any:
-    value = held.get(key)
+def _number(content: dict[str, Any], key: str) -> Any:
+    value = content.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 

@@ -21,7 +21,7 @@ def by_rows(dims: tuple[str, ...], shape: tuple[int, ...], dtype: DTypeLike, rea
     >>> by_rows(("sample",), (5,), int, lambda rows: rows * 2)[1:3].values
     array([2, 4])
     """
-    return _variable(dims, _Rows(shape, dtype, read))
+    return _variable(dims, _ReadRows(shape, dtype, read))
 
 
 def stored(dims: tuple[str, ...], data: Any) -> xr.Variable:
@@ -33,7 +33,7 @@ def _variable(dims: tuple[str, ...], array: BackendArray) -> xr.Variable:
     return xr.Variable(dims, indexing.LazilyIndexedArray(array))
 
 
-class _Rows(BackendArray):
+class _ReadRows(BackendArray):
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, read: Read) -> None:
         self.shape, self.dtype, self._read = shape, np.dtype(dtype), read
 

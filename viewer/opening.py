@@ -12,7 +12,7 @@ import panel as pn
 from relfunc.errors import RelfuncError
 
 from .probe import damage
-from .project import UNREADABLE, YAML, Failure, Held, Project, open_project
+from .project import UNREADABLE, YAML, Failure, Opened, Project, open_project
 from .scores import ranking, score_names
 
 Source = Path | tuple[Path, ...]
@@ -30,7 +30,7 @@ class _Kept:
     """A project that is open, and what its files were like when it was opened."""
 
     stamp: tuple[tuple[Path, int, int], ...]
-    held: Held
+    project: Opened
 
 
 def sources(paths: str | Path | Sequence[str | Path]) -> list[Source]:
@@ -57,18 +57,18 @@ def sources(paths: str | Path | Sequence[str | Path]) -> list[Source]:
     ]
 
 
-def opened(source: str | Source) -> Held:
+def opened(source: str | Source) -> Opened:
     """Open a project once for all sessions, anew when its files have changed; what cannot be opened says why."""
     where = Path(source) if isinstance(source, str) else source
     key = f"relfunc {where}"
     with _opening:
         kept, stamp = pn.state.cache.get(key), _stamp(where)
         if not isinstance(kept, _Kept) or kept.stamp != stamp:
-            kept = pn.state.cache[key] = _Kept(stamp, _held(where))
-        return kept.held
+            kept = pn.state.cache[key] = _Kept(stamp, _open(where))
+        return kept.project
 
 
-def _held(source: Source) -> Project | Failure:
+def _open(source: Source) -> Project | Failure:
     where = source if isinstance(source, Path) else source[0].parent
     reason = damage([file for file, *_ in _stamp(source) if file.suffix in (".nc", ".h5")])
     if reason is not None:

@@ -3,23 +3,21 @@
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import panel as pn
 
 from relfunc.errors import RelfuncError
 from relfunc.schema import CLASS, SAMPLE
 
-from .clusters import clusters
-from .components import APP, Part, bind, card, current_query, one_of, text
-from .gallery import gallery
+from .components import APP, Part, beside, bind, card, current_document, current_query, markup, one_of, switch
+from .display import display
 from .keep import linked
-from .map import scatter
 from .opening import opened, sources
-from .project import Failure, Held, Project
-from .share import share
-from .sidebar import sidebar
+from .panels import PANELS
+from .project import Failure, Opened, Project, ProjectError
 from .state import View, restore, show
+from .wiring import Laid, Panel, Place, Session, wire
 
 
 def app(paths: str | Path | Sequence[str | Path], *, view: View | None = None) -> pn.viewable.Viewable:
@@ -46,17 +44,18 @@ def app(paths: str | Path | Sequence[str | Path], *, view: View | None = None) -
     return page([opened(source) for source in sources(paths)], View() if view is None else view)
 
 
-def page(projects: Sequence[Held], view: View) -> Part:
+def page(projects: Sequence[Opened], view: View) -> Part:
     """Lay the page out and keep it in step with the state."""
     if not projects:
         projects = [Failure(Path(), "Name a folder that holds attributions.nc: relfunc view PATH")]
-    right = card(*clusters(projects, view), share(projects, view), kind="rail")
+    laid = laid_out(Session(projects, view, current_document()), PANELS)
+    maps = beside(*laid["map"].body, sizing_mode="stretch_both")
     body = pn.Column(
         header(projects, view),
-        sidebar(projects, view),
-        scatter(projects, view),
-        right,
-        gallery(projects, view),
+        card(*laid["side"].body, kind="side"),
+        card(*laid["toolbar"].body, maps, *laid["tip"].body, kind="map"),
+        card(*laid["rail"].body, kind="rail"),
+        below(view, laid["below"]),
         css_classes=["relfunc"],
         stylesheets=[APP],
         sizing_mode="stretch_both",
@@ -73,7 +72,30 @@ def page(projects: Sequence[Held], view: View) -> Part:
     return body
 
 
-def follow_link(projects: Sequence[Held], view: View, query: str) -> None:
+def laid_out(session: Session, panels: Sequence[Panel[Any, Any, Any]]) -> dict[Place, Laid]:
+    """Wire panels, and return what lies in each place."""
+    laid = {place: Laid([], []) for place in get_args(Place)}
+    for panel in panels:
+        wired = wire(panel, session)
+        laid[panel.place].body.extend(wired.body)
+        laid[panel.place].bar.extend(wired.bar)
+    return laid
+
+
+def below(view: View, laid: Laid) -> Part:
+    """Lay out the panels below the map, which take turns, with the choice between them and that of how to draw."""
+    tabs = {panel.tab: panel.name for panel in PANELS if panel.tab}
+    if view.panel not in tabs.values():
+        raise ProjectError(f"no panel '{view.panel}': choose one of {', '.join(tabs.values())}")
+    panel = one_of(tabs, value=view.panel)
+    bind(panel, view, "panel")
+    options, opens = display(view), switch("Display")
+    opens.param.watch(lambda event: setattr(options, "visible", event.new), "value")
+    bar = card(panel, *laid.bar, opens, kind="bar", row=True, sizing_mode="stretch_width")
+    return card(bar, options, *laid.body, kind="samples")
+
+
+def follow_link(projects: Sequence[Opened], view: View, query: str) -> None:
     """Show what a link names; what cannot be shown becomes a notice on the page."""
     try:
         named = {project.name: project for project in projects if isinstance(project, Project)}
@@ -84,7 +106,7 @@ def follow_link(projects: Sequence[Held], view: View, query: str) -> None:
         view.remark = str(error)
 
 
-def header(projects: Sequence[Held], view: View) -> Part:
+def header(projects: Sequence[Opened], view: View) -> Part:
     """Make the head: the name, the projects to choose from, and the colours of the page."""
     names = [project.name if isinstance(project, Project) else project.path.name or "none" for project in projects]
     tabs = one_of({f"{name}": k for k, name in enumerate(_distinct(names))}, value=view.project)
@@ -92,7 +114,7 @@ def header(projects: Sequence[Held], view: View) -> Part:
     tabs.param.watch(lambda event: show(projects, view, project=event.new), "value")
     theme = one_of({"Auto": "system", "Light": "light", "Dark": "dark"}, value=view.theme)
     bind(theme, view, "theme")
-    about = text(sizing_mode="stretch_width", align="center")
+    about = markup(sizing_mode="stretch_width", align="center")
 
     def write(*_: Any) -> None:
         project, tabs.value = projects[view.project], view.project
@@ -103,7 +125,7 @@ def header(projects: Sequence[Held], view: View) -> Part:
     return card(about, tabs, theme, kind="head", row=True)
 
 
-def _facts(project: Held) -> str:
+def _facts(project: Opened) -> str:
     if isinstance(project, Failure):
         return ""
     data = project.attributions

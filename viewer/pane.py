@@ -1,19 +1,16 @@
-"""One embedding as a map: drawn, moved, selected in, and pointed at."""
+"""The maps: one embedding, or a second one beside it, drawn, moved, selected in, and pointed at."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relfunc.errors import RelfuncError
-
 from .canvas import Window
-from .components import Part, Preview, cover, current_document, drawing, text
-from .gallery import described
-from .latest import latest
+from .components import cover, drawing, markup
 from .plot import (
+    Plot,
     look_at,
     look_through,
     mark,
@@ -29,191 +26,239 @@ from .plot import (
     size,
     window,
 )
-from .project import Held, Points, Project
 from .scene import Glyphs, Picture, Scene, at, enclosed, render
 from .selection import Mode
-from .state import View, coloured, select
+from .state import Shown, coloured, select
+from .wiring import Panel, Redraw, Session
 
 REACH: Final = 12
 """How far from a point the pointer still means it, in pixels."""
 
 
-@dataclass(frozen=True)
-class Pane:
+@dataclass(frozen=True, eq=False)
+class Map:
     """A map on the page.
 
     Parameters
     ----------
-    part : Part
-        The figure.
-    notice : Part
-        What covers it while there is nothing to see.
-    in_view : callable
-        Selects all that is in view.
-    """
-
-    part: Part
-    notice: Part
-    in_view: Callable[[], None]
-
-
-def pane(
-    projects: Sequence[Held],
-    view: View,
-    preview: Preview,
-    mode: Callable[[], Mode],
-    explain: Callable[[], str],
-    *,
-    second: bool = False,
-) -> Pane:
-    """Make a map of the view's embedding, or of the second one.
-
-    Parameters
-    ----------
-    projects, view
-        What is shown.
-    preview : Preview
-        Where the sample under the pointer is shown.
-    mode : callable
-        Returns how a new selection changes the one before.
-    explain : callable
-        Returns what to say where there is nothing to draw.
+    session : Session
+        Whose page it is on.
+    redraw : callable
+        Draws it anew.
     second : bool
-        Whether this is the map of ``view.other``.
+        Whether it is the map of ``view.other``.
+    plot : Plot
+        The figure.
+    notice : panel.pane.HTML
+        What covers it while there is nothing to see.
+    looked : dict
+        The embedding that it was last made to look ``at``, and the window ``through`` which all of that is seen.
     """
-    map_, notice = plot(), text(visible=False, css_classes=["cover"])
-    looked: dict[str, Any] = {}
 
-    def shown() -> Points | None:
-        return view.other if second else view.points
+    session: Session
+    redraw: Redraw
+    second: bool
+    plot: Plot = field(default_factory=plot)
+    notice: Any = field(default_factory=lambda: markup(visible=False, css_classes=["cover"]))
+    looked: dict[str, Any] = field(default_factory=dict)
 
-    def scene() -> Scene | None:
-        project, held = projects[view.project], shown()
-        if held is None or held.xy is None or not isinstance(project, Project):
-            return None
-        return Scene(held, coloured(project, view), view.selected, tuple(view.hidden))
 
-    def draw(*_: Any) -> None:
-        now = scene()
-        if now is None or not now.large:
-            notice.visible = now is None
-        if now is None:
-            notice.object = explain()
-            return
-        axes = (view.second, view.second_x, view.second_y) if second else (view.embedding, view.x, view.y)
-        key = (view.project, view.category, *axes)
-        if looked.get("key") != key:
-            look_at(map_, now.bounds)
-            looked.update(key=key, window=window(map_))
-            see(None)
-            mark(map_, None)
-            preview.item = {}
-        if not now.large:
-            show((now, window(map_), 1, 1), render(now, window(map_), 1, 1))
-        elif (pixels := size(map_)) is not None:
-            if looked.get("drawn") is not now.points:
-                notice.object = cover("Drawing", f"{len(now.xy):,} points are being sorted and drawn.")
-                notice.visible = True
-            ask((now, window(map_), *pixels))
+class Drawing(NamedTuple):
+    """A scene, the part of the plane to draw, and the size of the canvas in pixels."""
 
-    def see(seen: Window | None) -> None:
-        if not second:
-            view.window = None if seen is None else tuple(seen)
+    scene: Scene
+    window: Window
+    width: int
+    height: int
 
-    def show(job: tuple[Scene, Window, int, int], made: Glyphs | Picture) -> None:
-        held = job[0]
-        if held.points is not shown():
-            return
-        looked["drawn"], notice.visible = held.points, False
-        if isinstance(made, Picture):
-            show_image(map_, made.webp, made.window)
-        else:
-            colours = np.array(held.colouring.colours)
-            show_glyphs(map_, held.xy, held.colouring.codes, colours, made.drawn, made.selected)
 
-    def moved() -> None:
-        now, seen = scene(), window(map_)
-        if now is None:
-            return
-        see(None if seen == looked.get("window") else seen)
-        if now.large:
-            draw()
+def build(session: Session, redraw: Redraw) -> Map:
+    """Make the map of the view's embedding."""
+    return _built(Map(session, redraw, second=False))
 
-    def zoomed(*_: Any) -> None:
-        if view.window is not None and view.window != window(map_):
-            look_through(map_, Window(*view.window))
 
-    def resized() -> None:
-        now = scene()
-        if now is not None and (second or view.window is None):
-            look_at(map_, now.bounds)
-            looked["window"] = window(map_)
-        moved()
+def build_second(session: Session, redraw: Redraw) -> Map:
+    """Make the map of the second embedding."""
+    return _built(Map(session, redraw, second=True))
 
-    def whole() -> None:
-        now = scene()
-        if now is not None:
-            look_at(map_, now.bounds)
-            looked["window"] = window(map_)
-            moved()
 
-    def found(positions: NDArray[np.int64], modifiers: dict[str, bool]) -> None:
-        select(view, positions, "add" if modifiers.get("shift") else "subtract" if modifiers.get("alt") else mode())
+def ask(map_: Map, shown: Shown) -> Drawing | None:
+    """Look at the whole of an embedding when it comes, and say what of it is to be drawn."""
+    scene = _scene(map_, shown)
+    if scene is None:
+        return None
+    axes = (shown.second, shown.second_x, shown.second_y) if map_.second else (shown.embedding, shown.x, shown.y)
+    embedding = (map_.session.view.project, shown.category, *axes)
+    if map_.looked.get("at") != embedding:
+        map_.looked["at"] = embedding
+        _look_at_all(map_, scene)
+        _note_window(map_, None)
+        mark(map_.plot, None)
+        map_.session.view.pointed = None
+    canvas = size(map_.plot) if scene.large else (1, 1)  # what the browser draws depends on no canvas
+    return None if canvas is None else Drawing(scene, window(map_.plot), *canvas)
 
-    def drawn_around(geometry: dict[str, Any], modifiers: dict[str, bool]) -> None:
-        now = scene()
-        if now is not None:
-            found(enclosed(now, geometry), modifiers)
 
-    def under(x: float, y: float) -> int | None:
-        now, (width, height), seen = scene(), size(map_) or (900, 600), window(map_)
-        if now is None:
-            return None
-        return at(now, x, y, dx=REACH * (seen.x1 - seen.x0) / width, dy=REACH * (seen.y1 - seen.y0) / height)
+def wait(map_: Map, job: Drawing) -> None:
+    """Say that other points are being drawn."""
+    map_.notice.object = cover("Drawing", f"{len(job.scene.xy):,} points are being sorted and drawn.")
+    map_.notice.visible = True
 
-    def clicked(x: float, y: float, modifiers: dict[str, bool]) -> None:
-        hit = under(x, y)
-        found(np.array([] if hit is None else [hit], np.int64), modifiers)
 
-    def hovered(x: float | None, y: float | None) -> None:
-        hit = None if x is None or y is None else under(x, y)
-        if hit == preview.item.get("position"):
-            return
-        now, held, project = scene(), view.points, projects[view.project]
-        if hit is None or now is None or held is None or not isinstance(project, Project):
-            preview.item = {}
-            return
-        try:
-            # Of the first embedding, in whose coordinates a sample is described.
-            item = described(project, held, np.array([hit]), view)[0]
-        except (RelfuncError, OSError, RuntimeError):
-            # The samples below say what is wrong with the file; a pointer that moves need not say it again.
-            return
-        preview.item = {"position": hit, **item}
+def show(map_: Map, job: Drawing, made: Glyphs | Picture) -> None:
+    """Show what was drawn."""
+    map_.notice.visible = False
+    if isinstance(made, Picture):
+        show_image(map_.plot, made.webp, made.window)
+    else:
+        scene, colours = job.scene, np.array(job.scene.colouring.colours)
+        show_glyphs(map_.plot, scene.xy, scene.colouring.codes, colours, made.drawn, made.selected)
 
-    def pointed(*_: Any) -> None:
-        now, hit = scene(), preview.item.get("position")
-        place = None if now is None or hit is None or hit >= len(now.xy) else now.xy[hit]
-        mark(map_, None if place is None else (float(place[0]), float(place[1])))
 
-    def in_view() -> None:
-        now, seen = scene(), window(map_)
-        if now is not None:
-            found(enclosed(now, {"type": "rect", **seen._asdict()}), {})
+def clear(map_: Map, why: str) -> None:
+    """Say why there is nothing to see; nothing while the browser has not laid the canvas out yet."""
+    if why or _now(map_) is None:
+        map_.notice.object = cover("This cannot be drawn", why) if why else _explanation(map_.session)
+        map_.notice.visible = True
 
-    def rendered(job: tuple[Scene, Window, int, int]) -> Glyphs | Picture:
-        return render(*job)
 
-    ask = latest(rendered, show, current_document())
-    on_select(map_, drawn_around)
-    on_click(map_, clicked)
-    on_move(map_, moved)
-    on_resize(map_, resized)
-    on_double_click(map_, whole)
-    on_hover(map_, hovered)
-    preview.param.watch(pointed, "item")
-    view.param.watch(draw, ["other" if second else "points", "selected", "hidden", "trouble", "colour"])
-    if not second:
-        view.param.watch(zoomed, "window")
-    draw()
-    return Pane(drawing(map_.figure), notice, in_view)
+def _built(map_: Map) -> Map:
+    view = map_.session.view
+    on_select(map_.plot, partial(_enclosed, map_))
+    on_click(map_.plot, partial(_clicked, map_))
+    on_move(map_.plot, partial(_moved, map_))
+    on_resize(map_.plot, partial(_resized, map_))
+    on_double_click(map_.plot, partial(_show_all, map_))
+    on_hover(map_.plot, partial(_hovered, map_))
+    view.param.watch(lambda _: _mark_pointed(map_), "pointed")
+    if not map_.second:
+        view.param.watch(lambda _: _look_through_window(map_), "window")
+        view.param.watch(lambda _: _select_in_view(map_), "in_view")
+    return map_
+
+
+def _now(map_: Map) -> Scene | None:
+    shown = map_.session.shown
+    return None if shown is None else _scene(map_, shown)
+
+
+def _scene(map_: Map, shown: Shown) -> Scene | None:
+    points = shown.other if map_.second else shown.points
+    if points is None or points.xy is None:
+        return None
+    return Scene(points, coloured(shown, map_.session.view), shown.selected, tuple(shown.hidden))
+
+
+def _explanation(session: Session) -> str:
+    view, project = session.view, session.project
+    if view.trouble:
+        return cover("This project cannot be shown", view.trouble)
+    if project is not None and project.analysis is None:
+        said = f"{project.path} holds attributions but no analysis.nc."
+        return cover("No analysis yet", f"{said} Run an analysis to see its clusters; the samples are below.")
+    said = f"The category {view.category} has no embedding. Choose another one, or run the analysis again."
+    return cover("Nothing to draw", said)
+
+
+def _look_at_all(map_: Map, scene: Scene) -> None:
+    look_at(map_.plot, scene.bounds)
+    map_.looked["through"] = window(map_.plot)
+
+
+def _note_window(map_: Map, seen: Window | None) -> None:
+    """Let the view know which part of the plane the first map shows; None for all."""
+    if not map_.second:
+        map_.session.view.window = None if seen is None else tuple(seen)
+
+
+def _moved(map_: Map) -> None:
+    scene, seen = _now(map_), window(map_.plot)
+    if scene is None:
+        return
+    _note_window(map_, None if seen == map_.looked.get("through") else seen)
+    if scene.large:
+        map_.redraw()
+
+
+def _resized(map_: Map) -> None:
+    scene = _now(map_)
+    if scene is not None and (map_.second or map_.session.view.window is None):
+        _look_at_all(map_, scene)
+    _moved(map_)
+
+
+def _show_all(map_: Map) -> None:
+    scene = _now(map_)
+    if scene is not None:
+        _look_at_all(map_, scene)
+        _moved(map_)
+
+
+def _look_through_window(map_: Map) -> None:
+    seen = map_.session.view.window
+    if seen is not None and seen != window(map_.plot):
+        look_through(map_.plot, Window(*seen))
+
+
+def _select(map_: Map, positions: NDArray[np.int64], modifiers: dict[str, bool]) -> None:
+    view = map_.session.view
+    mode: Mode = "add" if modifiers.get("shift") else "subtract" if modifiers.get("alt") else view.mode
+    select(view, positions, mode)
+
+
+def _enclosed(map_: Map, geometry: dict[str, Any], modifiers: dict[str, bool]) -> None:
+    scene = _now(map_)
+    if scene is not None:
+        _select(map_, enclosed(scene, geometry), modifiers)
+
+
+def _select_in_view(map_: Map) -> None:
+    _enclosed(map_, {"type": "rect", **window(map_.plot)._asdict()}, {})
+
+
+def _under(map_: Map, x: float, y: float) -> int | None:
+    scene, (width, height), seen = _now(map_), size(map_.plot) or (900, 600), window(map_.plot)
+    if scene is None:
+        return None
+    return at(scene, x, y, dx=REACH * (seen.x1 - seen.x0) / width, dy=REACH * (seen.y1 - seen.y0) / height)
+
+
+def _clicked(map_: Map, x: float, y: float, modifiers: dict[str, bool]) -> None:
+    hit = _under(map_, x, y)
+    _select(map_, np.array([] if hit is None else [hit], np.int64), modifiers)
+
+
+def _hovered(map_: Map, x: float | None, y: float | None) -> None:
+    map_.session.view.pointed = None if x is None or y is None else _under(map_, x, y)
+
+
+def _mark_pointed(map_: Map) -> None:
+    scene, hit = _now(map_), map_.session.view.pointed
+    place = None if scene is None or hit is None or hit >= len(scene.xy) else scene.xy[hit]
+    mark(map_.plot, None if place is None else (float(place[0]), float(place[1])))
+
+
+MAP: Final = Panel(
+    name="map",
+    place="map",
+    kind="first",
+    reads=("points", "selected", "hidden", "trouble", "colour"),
+    build=build,
+    ask=ask,
+    work=lambda job: render(*job),
+    show=show,
+    clear=clear,
+    wait=wait,
+    at_once=lambda job: not job.scene.large,
+    body=lambda map_: (drawing(map_.plot.figure), map_.notice),
+)
+SECOND: Final = replace(
+    MAP,
+    name="second map",
+    kind="second",
+    reads=("other", "selected", "hidden", "trouble", "colour"),
+    build=build_second,
+    subject=("other",),
+    seen=lambda view: view.other is not None,
+    unseen="unbuilt",  # a figure costs the browser time even where it is not seen
+)

@@ -190,15 +190,15 @@ def look_through(plot: Plot, to: Window) -> None:
 
 def on_select(plot: Plot, then: Callable[[dict[str, Any], dict[str, bool]], None]) -> None:
     """Call ``then(geometry, modifiers)`` when a box or lasso is finished."""
-    held: dict[str, bool] = {}
+    pressed: dict[str, bool] = {}
 
     def begun(event: PanStart) -> None:
-        held.clear()
-        held.update(_pressed(event.modifiers))
+        pressed.clear()
+        pressed.update(_pressed(event.modifiers))
 
     def finished(event: SelectionGeometry) -> None:
         if event.final and event.geometry:
-            then(dict(event.geometry), dict(held))
+            then(dict(event.geometry), dict(pressed))
 
     plot.figure.on_event(PanStart, begun)
     plot.figure.on_event(SelectionGeometry, finished)

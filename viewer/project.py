@@ -79,7 +79,7 @@ class Failure:
     reason: str
 
 
-Held = Project | Failure
+Opened = Project | Failure
 """What a path turned out to be."""
 
 

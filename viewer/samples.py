@@ -104,8 +104,8 @@ def thumbnails(
             drawn.append({"attribution": token_uri(relevance, shown, how)})
             continue
         made = {kind: draw(kind, relevance, shown, how) for kind in KINDS if kind in kinds}
-        held = {kind: source for kind, source in made.items() if source}
-        drawn.append(held or {"attribution": draw("attribution", relevance, None, how)})
+        drawings = {kind: source for kind, source in made.items() if source}
+        drawn.append(drawings or {"attribution": draw("attribution", relevance, None, how)})
     return drawn
 
 
@@ -241,11 +241,11 @@ def drawable(values: NDArray) -> NDArray:
 
 def data_uri(image: Image.Image, largest: int) -> str:
     """Return a picture as a data URI: exactly, as PNG, or reduced to ``largest`` if it is larger, as WebP."""
-    held, kind = io.BytesIO(), "png"
+    buffer, kind = io.BytesIO(), "png"
     if max(image.size) > largest:
         image, kind = image.copy(), "webp"
         image.thumbnail((largest, largest))
-        image.save(held, format="WebP", quality=90, method=0)
+        image.save(buffer, format="WebP", quality=90, method=0)
     else:
-        image.save(held, format="PNG", compress_level=1)
-    return f"data:image/{kind};base64," + base64.b64encode(held.getvalue()).decode()
+        image.save(buffer, format="PNG", compress_level=1)
+    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()

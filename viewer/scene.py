@@ -81,19 +81,19 @@ def render(scene: Scene, window: Window, width: int, height: int) -> Glyphs | Pi
     """Draw a scene: a picture if there are many points in view, else which of them the browser is to draw."""
     if not scene.large:
         return _glyphs(scene, np.flatnonzero(scene.seen))
-    held = grid(scene.points)
-    if index.inside(held, *window) <= GLYPHS:
-        near = index.in_box(held, *window)
+    cells = grid(scene.points)
+    if index.inside(cells, *window) <= GLYPHS:
+        near = index.in_box(cells, *window)
         return _glyphs(scene, near[scene.seen[near]])
-    codes = recent((scene.colouring, held), lambda: scene.colouring.codes[held.position])
+    codes = recent((scene.colouring, cells), lambda: scene.colouring.codes[cells.position])
     shown = ~np.isin(np.arange(len(scene.colouring.names)), scene.hidden)
     marked = None
     if scene.selected.size:
-        mask = np.zeros(held.n, bool)
+        mask = np.zeros(cells.n, bool)
         mask[scene.selected] = True
-        marked = mask[held.position]
-    drawn = canvas.picture(held, codes, scene.colouring.palette, window, width, height, selected=marked, shown=shown)
-    if index.inside(held, *window) <= GROWN:
+        marked = mask[cells.position]
+    drawn = canvas.picture(cells, codes, scene.colouring.palette, window, width, height, selected=marked, shown=shown)
+    if index.inside(cells, *window) <= GROWN:
         drawn = canvas.grown(drawn)
     return Picture(canvas.encoded(drawn), window)
 

@@ -1,11 +1,13 @@
 """Selections: which points a box, a polygon or a click means, and how one selection changes another."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Mode = Literal["replace", "add", "subtract"]
+MODES: Final[dict[str, Mode]] = {"New": "replace", "Add": "add", "Subtract": "subtract"}
+"""What the ways to change a selection are called."""
 
 
 def in_box(xy: NDArray[np.floating], x0: float, x1: float, y0: float, y1: float) -> NDArray[np.int64]:

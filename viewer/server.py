@@ -54,9 +54,9 @@ def serve(
     """
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
     for source in sources(listed):
-        held = opened(source)
-        if isinstance(held, Failure):
-            raise ProjectError(held.reason)
+        project = opened(source)
+        if isinstance(project, Failure):
+            raise ProjectError(project.reason)
     port = free_port(address) if port is None else checked(address, port)
     url = f"http://{address}:{port}"
     sys.stdout.write(f"The viewer runs at {url} (stop it with Ctrl+C)\n")

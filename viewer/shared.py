@@ -1,10 +1,11 @@
 """What the sessions of one server share: the few things used last, so that a visitor costs little memory."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
+
+from cachetools import LRUCache
 
 Value = TypeVar("Value")
 MOST: Final = 12
@@ -16,8 +17,16 @@ HEAVIEST: Final = 512 << 20
 """How many bytes of values that say how many they have are kept, besides the last one."""
 
 
-_held: OrderedDict[Hashable, Any] = OrderedDict()
-_drawn: OrderedDict[Hashable, dict[str, str]] = OrderedDict()
+def _weight(value: Any) -> int:
+    return min(getattr(value, "nbytes", 0), HEAVIEST)
+
+
+def _letters(pictures: dict[str, str]) -> int:
+    return min(sum(map(len, pictures.values())), LARGEST)
+
+
+_recent: LRUCache[Hashable, Any] = LRUCache(HEAVIEST, _weight)
+_drawn: LRUCache[Hashable, dict[str, str]] = LRUCache(LARGEST, _letters)
 _of: WeakKeyDictionary[Any, dict[Hashable, Any]] = WeakKeyDictionary()
 _lock = threading.RLock()
 _making: dict[Hashable, threading.RLock] = {}
@@ -38,13 +47,10 @@ def recent(key: Hashable, make: Callable[[], Value]) -> Value:
     >>> recent("a key", lambda: 1), recent("a key", lambda: 2)
     (1, 1)
     """
-    value = _once(_held, key, ("recent", key), make)
+    value = _once(_recent, key, ("recent", key), make)
     with _lock:
-        if key in _held:
-            _held.move_to_end(key)
-        heavy = sum(getattr(each, "nbytes", 0) for each in _held.values())
-        while len(_held) > MOST or (heavy > HEAVIEST and len(_held) > 1):
-            heavy -= getattr(_held.popitem(last=False)[1], "nbytes", 0)
+        while len(_recent) > MOST:
+            _recent.popitem()
     return value
 
 
@@ -61,24 +67,24 @@ def of(owner: Any, key: Hashable, make: Callable[[], Value]) -> Value:
         Makes the value, which nobody may change. If it raises, nothing is kept.
     """
     with _lock:
-        held = _of.setdefault(owner, {})
-    return _once(held, key, (id(owner), key), make)
+        own = _of.setdefault(owner, {})
+    return _once(own, key, (id(owner), key), make)
 
 
-def _once(held: MutableMapping[Hashable, Value], key: Hashable, name: Hashable, make: Callable[[], Value]) -> Value:
+def _once(kept: MutableMapping[Hashable, Value], key: Hashable, name: Hashable, make: Callable[[], Value]) -> Value:
     """Make a value in one thread, which the others that want the same one wait for, and nobody else."""
     with _lock:
-        if key in held:
-            return held[key]
+        if key in kept:
+            return kept[key]
         gate = _making.setdefault(name, threading.RLock())
     with gate:
         with _lock:
-            if key in held:
-                return held[key]
+            if key in kept:
+                return kept[key]
         try:
             value = make()
             with _lock:
-                held[key] = value
+                kept[key] = value
             return value
         finally:
             with _lock:
@@ -109,12 +115,4 @@ def drawn(keys: Sequence[Hashable], make: Callable[[list[int]], list[dict[str, s
     with _lock:
         for key in keys:
             _drawn[key] = made.get(key) or found[key]
-            _drawn.move_to_end(key)
-        held = sum(_size(pictures) for pictures in _drawn.values())
-        while held > LARGEST:
-            held -= _size(_drawn.popitem(last=False)[1])
     return [made.get(key) or found[key] for key in keys]
-
-
-def _size(pictures: dict[str, str]) -> int:
-    return sum(map(len, pictures.values()))

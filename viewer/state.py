@@ -1,6 +1,7 @@
 """The state of a view, the only thing in the viewer that changes: what is chosen, and which samples are selected."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,7 @@ from .colouring import BY, Colouring, colouring
 from .order import ORDERS
 from .project import (
     Failure,
-    Held,
+    Opened,
     Points,
     Project,
     ProjectError,
@@ -26,7 +27,7 @@ from .project import (
 )
 from .samples import KINDS
 from .scores import ranking, score_names
-from .selection import Mode, combine
+from .selection import MODES, Mode, combine
 from .shared import of, recent
 from .virelay_view import called
 
@@ -38,12 +39,12 @@ SCALES: Final = {"sample": "Each sample's own", "shared": "One for the class"}
 """What the strongest colour of a heatmap stands for, and what that is called."""
 SAMPLINGS: Final = {"auto": "Automatic", "smooth": "Smooth", "pixelated": "Pixelated"}
 """Ways to enlarge small pictures, and what they are called."""
-PANELS: Final = {"samples": "Samples", "clusters": "Clusters", "compare": "Compare"}
-"""What can be shown below the map, and what it is called."""
 UNDONE: Final = 50
 """How many selections can be taken back."""
 HEAVIEST: Final = 32 << 20
 """Bytes of selections to take back that are kept, besides the last one."""
+TROUBLE: Final = (RelfuncError, OSError, RuntimeError)
+"""What is told to the visitor instead of being raised."""
 
 
 class View(param.Parameterized):
@@ -70,14 +71,63 @@ class View(param.Parameterized):
     cmap = param.Selector(default="coldnhot", objects=heat.listed(), doc="Colour map of the attributions.")
     scale = param.Selector(default="sample", objects=list(SCALES), doc="What the strongest colour stands for.")
     sampling = param.Selector(default="auto", objects=list(SAMPLINGS), doc="How small pictures are enlarged.")
-    panel = param.Selector(default="samples", objects=list(PANELS), doc="What is shown below the map.")
+    panel = param.String(default="samples", doc="The panel below the map: one of viewer.panels.PANELS that has a tab.")
     window = param.Tuple(default=None, length=4, allow_None=True, doc="The part of the plane in view; None for all.")
     order = param.Selector(default="file", objects=list(ORDERS), doc="Which samples come first.")
     focus = param.Integer(default=None, allow_None=True, doc="Position of the sample whose neighbours come first.")
     page = param.Integer(default=0, bounds=(0, None), doc="Page of the samples that is shown.")
+    mode = param.Selector(default="replace", objects=list(MODES.values()), doc="What a selection does to the last one.")
+    pointed = param.Integer(default=None, allow_None=True, doc="Position of the sample under the pointer.")
+    in_view = param.Event(doc="Selects the samples in view of the first map.")
     trouble = param.String(doc="Why the project cannot be shown; empty if it can.")
     remark = param.String(doc="What to tell the visitor; empty for nothing.")
     theme = param.Selector(default="system", objects=["system", "light", "dark"], doc="Colours of the page.")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shown:
+    """What a view shows at one moment, where it shows something; unlike the view it stays, so any thread may read it.
+
+    Each value is that of the view's parameter of the same name.
+    """
+
+    project: Project
+    points: Points
+    other: Points | None
+    category: str
+    embedding: str
+    clustering: str
+    x: int
+    y: int
+    second: str
+    second_x: int
+    second_y: int
+    selected: NDArray[np.int64]
+    past: list[NDArray[np.int64]]
+    hidden: list[int]
+    kinds: list[str]
+    colour: str
+    cmap: str
+    scale: str
+    order: str
+    focus: int | None
+    page: int
+    pointed: int | None
+
+
+def current(projects: Sequence[Opened], view: View) -> Shown | None:
+    """Return what a view shows; None if there is nothing to show."""
+    project = project_of(projects, view)
+    if project is None or view.points is None:
+        return None
+    values = {field.name: getattr(view, field.name) for field in fields(Shown)}
+    return Shown(**{**values, "project": project})
+
+
+def project_of(projects: Sequence[Opened], view: View) -> Project | None:
+    """Return the project that is chosen, whether or not it can be shown; None if it could not be opened."""
+    project = projects[view.project]
+    return None if isinstance(project, Failure) else project
 
 
 def choose(view: View, project: Project, /, **changes: Any) -> None:
@@ -128,20 +178,20 @@ def beside(project: Project, wanted: Mapping[str, Any], second: str, x: int, y: 
     return {"second": second, "second_x": x, "second_y": y, "other": other}
 
 
-def show(projects: Sequence[Held], view: View, /, **changes: Any) -> None:
+def show(projects: Sequence[Opened], view: View, /, **changes: Any) -> None:
     """Change what is shown; what cannot be read becomes a notice on the page."""
     project = projects[changes.get("project", view.project)]
     try:
         if isinstance(project, Failure):
             raise OSError(project.reason)
         choose(view, project, **changes)
-    except (RelfuncError, OSError, RuntimeError) as error:
+    except TROUBLE as error:
         view.param.update(
             **changes, points=None, other=None, selected=np.empty(0, np.int64), past=[], trouble=str(error)
         )
 
 
-def restore(projects: Sequence[Held], view: View, kept: Mapping[str, Any]) -> None:
+def restore(projects: Sequence[Opened], view: View, kept: Mapping[str, Any]) -> None:
     """Show what was kept: a view by :func:`viewer.keep.load`.
 
     Raises
@@ -174,15 +224,14 @@ def read(project: Project, category: str, **chosen: Any) -> Points:
     return recent((project, category, *sorted(chosen.items())), lambda: points(project, category, **chosen))
 
 
-def coloured(project: Project, view: View) -> Colouring:
-    """Colour a view's points, or take the colouring that some session has made; one colour if they cannot be read."""
-    held = view.points
-    assert held is not None
+def coloured(shown: Shown, view: View) -> Colouring:
+    """Colour points, or take the colouring that some session has made; one colour, and a remark, if it fails."""
+    project, points = shown.project, shown.points
     try:
-        return of(held, view.colour, lambda: colouring(project, held, view.colour, view.category))
+        return of(points, shown.colour, lambda: colouring(project, points, shown.colour, shown.category))
     except RelfuncError as error:
         view.remark = str(error)
-        return of(held, "", lambda: colouring(project, held, ""))
+        return of(points, "", lambda: colouring(project, points, ""))
 
 
 def settled(project: Project, *, category: str, embedding: str, clustering: str, x: int, y: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from relfunc.schema import (
 )
 from relfunc.text import group_names
 
-from .hdf5 import Rows, places, rows
+from .hdf5 import StoredRows, places, rows
 from .images import DOWN, UP, fitted, label_of, listed, read
 from .lazy import by_rows, stored
 from .project import Pictures, Project, ProjectError, measured_files
@@ -42,21 +42,21 @@ RANGES: Final = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class AttributionFile:
     """A file of attributions.
 
     Parameters
     ----------
-    attribution : Rows
+    attribution : StoredRows
         Its attributions.
-    prediction : Rows, optional
+    prediction : StoredRows, optional
         The outputs of the model.
     index : callable
         Takes positions of samples and returns their rows; −1 for a sample without one.
     """
 
-    attribution: Rows
-    prediction: Rows | None
+    attribution: StoredRows
+    prediction: StoredRows | None
     index: Callable[[NDArray[np.integer]], NDArray[np.int64]]
 
 
@@ -127,7 +127,7 @@ def _opened(path: Path, project: Mapping[str, Any], h5py: Any) -> Project:
     by_word = {str(entry["word_net_id"]): str(entry["name"]) for entry in known}
     index_of = {str(entry["word_net_id"]): int(entry["index"]) for entry in known}
     given = (project.get("attributions") or {}).get("sources", [])
-    sources = [_source(h5py.File(folder / name, "r")) for name in given]
+    sources = [_attribution_file(h5py.File(folder / name, "r")) for name in given]
     inputs, labels = _samples(folder, project["dataset"], h5py, sources, index_of)
     widths = [source.prediction.width for source in sources if source.prediction is not None]
     width = max([*widths, labels.width, *(index + 1 for index in by_index), 1])
@@ -147,7 +147,7 @@ def _opened(path: Path, project: Mapping[str, Any], h5py: Any) -> Project:
     return Project(str(project["name"]), folder, data, tree, partial(_pictures, sources, inputs), measured_files(named))
 
 
-def _source(file: Any) -> Source:
+def _attribution_file(file: Any) -> AttributionFile:
     attribution = rows(file["attribution"] if "attribution" in file else file["data"])
     prediction = rows(file["prediction"]) if "prediction" in file else None
     if hasattr(file.get("index"), "shape"):
@@ -156,13 +156,15 @@ def _source(file: Any) -> Source:
             known = recent((file.filename, file.id, "index"), lambda: np.asarray(file["index"][()], np.int64))
             return places(known, positions)
 
-        return Source(attribution, prediction, index)
-    return Source(attribution, prediction, lambda positions: np.where(positions < attribution.count, positions, -1))
+        return AttributionFile(attribution, prediction, index)
+    return AttributionFile(
+        attribution, prediction, lambda positions: np.where(positions < attribution.count, positions, -1)
+    )
 
 
 def _samples(
-    folder: Path, dataset: Mapping[str, Any], h5py: Any, sources: Sequence[Source], index_of: Mapping[str, int]
-) -> tuple[Rows, Rows]:
+    folder: Path, dataset: Mapping[str, Any], h5py: Any, sources: Sequence[AttributionFile], index_of: Mapping[str, int]
+) -> tuple[StoredRows, StoredRows]:
     """Return the inputs, as (y, x), (channel, y, x) or (y, x, channel), and the labels."""
     kind = dataset["type"]
     if kind == "hdf5":
@@ -193,7 +195,7 @@ def _samples(
     def labels(positions: NDArray[np.integer]) -> list[NDArray]:
         return [np.asarray(_label_of(files[k], by_index, by_word, index_of)) for k in positions.tolist()]
 
-    return Rows(len(files), 0, names, take), Rows(len(files), 0, names, labels)
+    return StoredRows(len(files), 0, names, take), StoredRows(len(files), 0, names, labels)
 
 
 def _label_of(file: Path, by_index: str | None, by_word: str | None, index_of: Mapping[str, int]) -> int:
@@ -202,7 +204,7 @@ def _label_of(file: Path, by_index: str | None, by_word: str | None, index_of: M
     return index_of[label_of(file, by_word or "")]
 
 
-def _label(labels: Rows, width: int) -> xr.Variable:
+def _label(labels: StoredRows, width: int) -> xr.Variable:
     """Return single labels as numbers, and others as vectors of bool."""
 
     def single(positions: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -219,7 +221,9 @@ def _label(labels: Rows, width: int) -> xr.Variable:
     return by_rows((SAMPLE,), (labels.count,), np.int64, single)
 
 
-def _found(sources: Sequence[Source], positions: NDArray[np.integer]) -> list[tuple[Source, NDArray, NDArray]]:
+def _found(
+    sources: Sequence[AttributionFile], positions: NDArray[np.integer]
+) -> list[tuple[AttributionFile, NDArray, NDArray]]:
     """Return for each source which of the positions it is the first to have, and in which rows."""
     missing, found = np.arange(positions.size), []
     for source in sources:
@@ -229,7 +233,7 @@ def _found(sources: Sequence[Source], positions: NDArray[np.integer]) -> list[tu
     return found
 
 
-def _outputs(sources: Sequence[Source], width: int, positions: NDArray[np.integer]) -> NDArray[np.float32]:
+def _outputs(sources: Sequence[AttributionFile], width: int, positions: NDArray[np.integer]) -> NDArray[np.float32]:
     """Return the outputs of the model, not a number where there are none."""
     outputs = np.full((positions.size, width), np.nan, np.float32)
     for source, which, place in _found(sources, positions):
@@ -239,7 +243,9 @@ def _outputs(sources: Sequence[Source], width: int, positions: NDArray[np.intege
     return outputs
 
 
-def _pictures(sources: Sequence[Source], inputs: Rows | None, positions: NDArray[np.integer]) -> Pictures:
+def _pictures(
+    sources: Sequence[AttributionFile], inputs: StoredRows | None, positions: NDArray[np.integer]
+) -> Pictures:
     attributions: list[NDArray] = [np.full((1, 1), np.nan)] * positions.size
     for source, which, place in _found(sources, positions):
         for k, attribution in zip(which, source.attribution.take(place), strict=True):
@@ -256,25 +262,25 @@ def _nodes(
     nodes: dict[str, xr.Dataset] = {}
     for method in methods:
         for name in method["sources"]:
-            for category, held in h5py.File(folder / name, "r").items():
+            for category, group in h5py.File(folder / name, "r").items():
                 human = by_word.get(category)
-                shown = f"{human} ({category})" if human else str(held.attrs.get("name", category))
+                shown = f"{human} ({category})" if human else str(group.attrs.get("name", category))
                 # One method needs no mention; of several, each category says which it is of.
                 shown = f"{method['analysis_method']}: {shown}" if several else shown
                 key = group_names([shown])[0]
-                if key not in nodes and not hasattr(held, "shape"):
+                if key not in nodes and not hasattr(group, "shape"):
                     about = {"method": method["analysis_method"], CATEGORY: shown, "virelay": category}
-                    nodes |= _category(key, held, about)
+                    nodes |= _category(key, group, about)
     return nodes
 
 
-def _category(name: str, held: Any, about: Mapping[str, str]) -> dict[str, xr.Dataset]:
+def _category(name: str, group: Any, about: Mapping[str, str]) -> dict[str, xr.Dataset]:
     """Return a category's node and its groups, in the layout that ViRelAy reads or that its documentation describes."""
-    if "index" not in held:
+    if "index" not in group:
         raise ProjectError(f"category '{name}' has no 'index': is this an analysis of ViRelAy?")
-    node = xr.Dataset({INDEX: stored((SAMPLE,), held["index"])}, attrs=about)
+    node = xr.Dataset({INDEX: stored((SAMPLE,), group["index"])}, attrs=about)
     embeddings, clusterings = {}, {}
-    for key, value in _members(held.get("embedding", {})):
+    for key, value in _members(group.get("embedding", {})):
         data = value if hasattr(value, "shape") else value["root"]
         eigen = value.attrs.get("eigenvalue", value.get("eigenvalue") if not hasattr(value, "shape") else None)
         own = f"{key}_component"
@@ -282,16 +288,16 @@ def _category(name: str, held: Any, about: Mapping[str, str]) -> dict[str, xr.Da
             node = node.assign({EIGENVALUE: (EIGEN, np.asarray(eigen, float))})
             own = EIGEN if node.sizes[EIGEN] == data.shape[-1] else own
         embeddings[key] = stored((SAMPLE, own)[: data.ndim], data)
-    for key, value in _members(held["cluster"] if "cluster" in held else held.get("clustering", {})):
+    for key, value in _members(group["cluster"] if "cluster" in group else group.get("clustering", {})):
         clusterings[key] = stored((SAMPLE,), value if hasattr(value, "shape") else value["root"])
     return {
         name: node,
-        f"{name}/{EMBEDDING_GROUP}": _named(embeddings),
-        f"{name}/{CLUSTER_GROUP}": _named(clusterings),
+        f"{name}/{EMBEDDING_GROUP}": _under_names(embeddings),
+        f"{name}/{CLUSTER_GROUP}": _under_names(clusterings),
     }
 
 
-def _named(variables: Mapping[str, xr.Variable]) -> xr.Dataset:
+def _under_names(variables: Mapping[str, xr.Variable]) -> xr.Dataset:
     """Put variables under names that a tree can have, their own names as attributes."""
     keys = group_names(variables)
     return xr.Dataset({key: _with_name(each, name) for key, (name, each) in zip(keys, variables.items(), strict=True)})

@@ -26,7 +26,7 @@ class ViewError(RelfuncError, ValueError):
     """A view, link or finding cannot be read or written."""
 
 
-def exported(held: dict[str, Any]) -> dict[str, Any]:
+def exported(content: dict[str, Any]) -> dict[str, Any]:
     """Read the JSON that ViRelAy exports, as :func:`viewer.keep.load` returns it.
 
     Raises
@@ -34,12 +34,12 @@ def exported(held: dict[str, Any]) -> dict[str, Any]:
     ViewError
         If something is of a wrong type.
     """
-    rows = held.get("selectedEmbeddingVectorsIndices", [])
+    rows = content.get("selectedEmbeddingVectorsIndices", [])
     if not isinstance(rows, list) or not all(isinstance(row, int) and 0 <= row < 1 << 62 for row in rows):
         raise ViewError("'selectedEmbeddingVectorsIndices' is no list of positions: give a file that ViRelAy exported")
-    asked = {link: text_of(held, field) for field, link in FIELDS.items()}
-    human = text_of(held, "selectedCategoryHumanReadableName")
-    return _view(asked, text_of(held, "projectName"), rows, (0, 1), human)
+    asked = {link: text_of(content, field) for field, link in FIELDS.items()}
+    human = text_of(content, "selectedCategoryHumanReadableName")
+    return _view(asked, text_of(content, "projectName"), rows, (0, 1), human)
 
 
 def asked_for(path: str, asked: Mapping[str, str], projects: Sequence[str]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def asked_for(path: str, asked: Mapping[str, str], projects: Sequence[str]) -> d
     return _view({**dict.fromkeys(FIELDS.values(), ""), **asked}, projects[number], rows, (x, y))
 
 
-def text_of(held: Mapping[str, Any], key: str) -> str:
+def text_of(content: Mapping[str, Any], key: str) -> str:
     """Return a text, empty if there is none.
 
     Raises
@@ -81,7 +81,7 @@ def text_of(held: Mapping[str, Any], key: str) -> str:
     ViewError
         If it is no text.
     """
-    value = held.get(key, "")
+    value = content.get(key, "")
     if not isinstance(value, str):
         raise ViewError(f"'{key}' is {type(value).__name__}, not text: give a file that was exported here")
     return value

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 import viewer
-from viewer.components import Gallery, Rows
-from viewer.state import View, select
+from viewer.components import Gallery, Preview, Rows
+from viewer.state import View, choose, select
 
 
 def test_the_page_follows_its_state(folder):
@@ -20,6 +20,30 @@ def test_the_page_follows_its_state(folder):
     assert [item["id"] for item in _samples(page)] == ["img-0149"]
     view.theme = "dark"
     assert "dark" in page.css_classes
+
+
+def test_what_is_in_view_is_selected_as_the_mode_says(folder):
+    view = View()
+    page = viewer.app(folder, view=view)
+    button = next(button for button in page.select(pn.widgets.Button) if button.label == "In view")
+    select(view, np.array([7]))
+    button.clicks += 1
+    assert view.selected.tolist() == list(range(150))
+    view.mode = "subtract"
+    button.clicks += 1
+    assert view.selected.size == 0
+
+
+def test_the_sample_under_the_pointer_is_described_until_the_pointer_leaves(folder, project):
+    view = View()
+    preview = viewer.app(folder, view=view).select(Preview)[0]
+    view.pointed = 3
+    assert preview.item["id"] == "img-0003"
+    view.pointed = None
+    assert preview.item == {}
+    view.pointed = 4
+    choose(view, project, category="disc")
+    assert (view.pointed, preview.item) == (None, {})
 
 
 def test_the_legend_selects_and_hides_clusters(folder):

@@ -8,10 +8,10 @@ import xarray as xr
 from PIL import Image
 
 from relfunc.heatmap import heatmap
-from viewer.gallery import Wish, pictures, seen
+from viewer.gallery import Drawings, pictures
 from viewer.project import open_project
 from viewer.samples import KINDS, bound, thumbnails
-from viewer.state import View, choose
+from viewer.state import View, choose, current
 
 from .conftest import close
 from .synthetic import WATERMARK, write_project
@@ -131,8 +131,9 @@ def test_constant_attributions_give_a_drawing(project, dims, value):
 def test_drawings_are_made_once(project, monkeypatch):
     view = View(category="ring")
     choose(view, project)
-    assert view.points is not None
-    wanted = Wish(project, view.points, seen(view), np.array([5, 9]))
+    shown = current([project], view)
+    assert shown is not None
+    wanted = Drawings(shown, np.array([5, 9]))
     first = pictures(wanted)
     monkeypatch.setattr("viewer.gallery.thumbnails", lambda *_, **__: pytest.fail("drawn twice"))
     assert pictures(wanted) == first
@@ -142,8 +143,9 @@ def test_drawings_are_made_once(project, monkeypatch):
 def test_a_choice_that_changes_while_samples_are_drawn_does_not_reach_them(project):
     view = View(category="ring", kinds=["input"])
     choose(view, project)
-    assert view.points is not None
-    wanted = Wish(project, view.points, seen(view), np.array([31]))
+    shown = current([project], view)
+    assert shown is not None
+    wanted = Drawings(shown, np.array([31]))
     view.param.update(kinds=["overlay"], cmap="hot")
     assert [kind for kind, _ in pictures(wanted)["31"]] == ["input"]
 
