@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from relfunc import composites, gradient, lrp, relevance_at, rules
 from relfunc.assignment import AnyComposite
+from relfunc.columns import aligned
 from relfunc.interventions import activations
 
 from .concepts import ArtifactModel, Concept
-from .rank import aligned
 
 MODEL: Final = "model"
 GROUP: Final = "group"

@@ -1,12 +1,12 @@
 """Which category to look at first: the one with the cluster that stands farthest apart."""
 
-from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 
+from relfunc.columns import aligned
 from relfunc.schema import CLUSTERING, SCORE_GROUP, categories
 
 from .errors import DataError
@@ -101,18 +101,6 @@ def text(table: xr.Dataset) -> str:
         for row in zip(*(table[name].values for name in titles), strict=True)
     ]
     return aligned(cells, left={"category", "clustering"})
-
-
-def aligned(rows: Sequence[Sequence[str]], *, left: Collection[str] = ()) -> str:
-    """Lay rows of cells out in columns, those titled so to the left and the others to the right; the titles first."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if title in left else cell.rjust(width)
-            for title, cell, width in zip(rows[0], row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    )
 
 
 def _chance(n: int, clusters: int) -> float:

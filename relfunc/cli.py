@@ -6,7 +6,9 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
+from .command_options import add_options, derived, positive
 from .errors import RelfuncError
 
 
@@ -56,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _commands() -> ModuleType:
+    from . import commands
+
+    return commands
+
+
 # --- attribution --------------------------------------------------------------------------------------
 
 
@@ -82,41 +90,16 @@ def _add_attribute(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     _add_data_options(parser)
     results = parser.add_argument_group("results")
     results.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the results")
-    results.add_argument(
-        "--dtype", choices=["float32", "float16"], default="float32", help="of stored attributions [%(default)s]"
-    )
-    results.add_argument(
-        "--keep-input",
-        choices=["uint8", "float32", "none"],
-        default="uint8",
-        help="how to keep the inputs [%(default)s]",
-    )
-    results.add_argument(
-        "--shard-size", type=_positive, default=1024, metavar="N", help="samples in a file [%(default)s]"
-    )
+    add_options(results, _OF_RESULTS)
     running = parser.add_argument_group("running")
-    running.add_argument(
-        "--batch-size", type=_positive, default=32, metavar="N", help="samples attributed at once [%(default)s]"
-    )
-    running.add_argument("--device", help="where to compute, such as cuda [cpu]")
-    running.add_argument(
-        "--autocast", choices=["bfloat16", "float16"], help="lower precision of the model's operations"
-    )
-    running.add_argument("--channels-last", action="store_true", help="compute in this memory format")
-    running.add_argument("--compiled", action="store_true", help="compute with torch.compile")
-    running.add_argument(
-        "--workers", type=_positive, default=1, metavar="N", help="processes on this machine [%(default)s]"
-    )
+    add_options(running, [name for name in derived() if name not in _OF_RESULTS])
     running.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://node1:8786, to compute on"
     )
-    running.add_argument(
-        "--on-error",
-        choices=["raise", "skip"],
-        default="raise",
-        help="what becomes of samples that cannot be read; the manifest lists those skipped [%(default)s]",
-    )
-    parser.set_defaults(command=_attribute)
+    parser.set_defaults(command=lambda given: _commands().attribute(given))
+
+
+_OF_RESULTS = ("variables", "keep_input", "dtype", "shard_size")
 
 
 def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -133,7 +116,7 @@ def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write the table there as CSV, in place of printing it"
     )
-    parser.set_defaults(command=_plan)
+    parser.set_defaults(command=lambda given: _commands().plan(given))
 
 
 def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -148,11 +131,11 @@ def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     _add_model_options(parser)
     _add_target_option(_add_composite_option(parser, "epsilon_plus_flat"))
     _add_data_options(parser)
-    parser.add_argument("--samples", type=_positive, default=8, metavar="N", help="the first so many [%(default)s]")
+    parser.add_argument("--samples", type=positive, default=8, metavar="N", help="the first so many [%(default)s]")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write the table there as CSV, in place of printing it"
     )
-    parser.set_defaults(command=_audit)
+    parser.set_defaults(command=lambda given: _commands().audit(given))
 
 
 def _command(
@@ -231,18 +214,8 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
-    return number
-
-
-_positive.__name__ = "number"
-
-
 def _shape(text: str) -> tuple[int, ...]:
-    return tuple(_positive(size) for size in text.replace("x", ",").split(","))
+    return tuple(positive(size) for size in text.replace("x", ",").split(","))
 
 
 _shape.__name__ = "shape"
@@ -254,24 +227,6 @@ def _target(text: str) -> str | int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is none of label, prediction, or the index of a class")
     return int(text)
-
-
-def _attribute(arguments: argparse.Namespace) -> None:
-    from . import commands
-
-    commands.attribute(arguments)
-
-
-def _plan(arguments: argparse.Namespace) -> None:
-    from . import commands
-
-    commands.plan(arguments)
-
-
-def _audit(arguments: argparse.Namespace) -> None:
-    from . import commands
-
-    commands.audit(arguments)
 
 
 # --- analysis -----------------------------------------------------------------------------------------
@@ -317,18 +272,12 @@ def _add_analyze(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--store", type=Path, metavar="DIR", help="folder that keeps results, so that nothing is computed twice"
     )
     parser.add_argument(
-        "--workers", type=_positive, default=1, metavar="N", help="processes on this machine [%(default)s]"
+        "--workers", type=positive, default=1, metavar="N", help="processes on this machine [%(default)s]"
     )
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://node1:8786, to compute on"
     )
-    parser.set_defaults(command=_analyze)
-
-
-def _analyze(arguments: argparse.Namespace) -> None:
-    from . import commands
-
-    commands.analyze(arguments)
+    parser.set_defaults(command=lambda given: _commands().analyze(given))
 
 
 # --- demo and viewer ----------------------------------------------------------------------------------
@@ -370,7 +319,7 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     from . import demo
 
-    folder = demo.run(arguments.out, demo.Setting(seed=arguments.seed))
+    folder = demo.make(arguments.out, demo.Setting(seed=arguments.seed))
     if not arguments.no_serve:
         _serve([folder], arguments)
 

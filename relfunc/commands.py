@@ -19,11 +19,13 @@ from torch import Tensor
 from . import accounting
 from .attribution import seed
 from .columns import fitted
+from .command_options import options_of
 from .composites import epsilon_plus_flat
 from .dataset import attribute_dataset
+from .errors import DataError
 from .folders import labelled
-from .models import LoadError, Named, called, composite_of, find_modules_here, imported, load, method_of
-from .samples import DataError, Samples, Unreadable, together
+from .models import LoadedModel, LoadError, called, composite_of, find_modules_here, imported, load, method_of
+from .samples import Samples, Unreadable, together
 from .schema import CHANNEL, INPUT, SAMPLE, SCORE_GROUP
 from .sources import source_of
 from .storage import attributions_files, open_attributions, replacing
@@ -42,36 +44,27 @@ def attribute(arguments: argparse.Namespace) -> None:
                 explain,
                 data.data,
                 arguments.out,
-                batch_size=arguments.batch_size,
-                shard_size=arguments.shard_size,
+                **options_of(arguments),
                 target=arguments.target,
                 classes=classes,
                 transform=data.transform,
-                keep_input=None if arguments.keep_input == "none" else arguments.keep_input,
-                dtype=arguments.dtype,
-                device=arguments.device,
-                autocast=arguments.autocast,
-                channels_last=arguments.channels_last,
-                compiled=arguments.compiled,
-                workers=arguments.workers,
                 client=client,
-                on_error=arguments.on_error,
                 attrs={"command": f"relfunc attribute --model {arguments.model} --method {arguments.method}"},
             )
         except KeyboardInterrupt:
             print("the same command goes on from here", file=sys.stderr)
             raise
-    held = json.loads(manifest.read_text(encoding="utf-8"))
-    for name, reason in held["skipped"]:
+    done = json.loads(manifest.read_text(encoding="utf-8"))
+    for name, reason in done["skipped"]:
         print(f"skipped {name}: {reason}", file=sys.stderr)
-    print(f"{held['samples']} samples, {len(held['skipped'])} skipped: {manifest}")
+    print(f"{done['samples']} samples, {len(done['skipped'])} skipped: {manifest}")
 
 
 def plan(arguments: argparse.Namespace) -> None:
     """Print or write the rule of every operation."""
     composite = _composite(arguments)
-    table = accounting.plan(_named(arguments).model, composite, example_inputs=_example(arguments))
-    _shown(table, arguments.out)
+    table = accounting.plan(_model(arguments).model, composite, example_inputs=_example(arguments))
+    _show(table, arguments.out)
     if arguments.out is None:
         print(f"\n{len(table)} operations, {table['forwards'].sum()} modified forward passes")
 
@@ -89,7 +82,7 @@ def audit(arguments: argparse.Namespace) -> None:
     elif target == "prediction":
         target = _predicted
     table = accounting.audit(found.model, composite, x, target, example_inputs=_example(arguments))
-    _shown(table, arguments.out)
+    _show(table, arguments.out)
 
 
 def analyze(arguments: argparse.Namespace) -> None:
@@ -146,12 +139,12 @@ def _predicted(output: Tensor) -> Tensor:
 # --- models -------------------------------------------------------------------------------------------
 
 
-def _named(arguments: argparse.Namespace) -> Named:
+def _model(arguments: argparse.Namespace) -> LoadedModel:
     return load(arguments.model, weights=arguments.weights, checkpoint=arguments.checkpoint)
 
 
-def _trained(arguments: argparse.Namespace) -> Named:
-    found = _named(arguments)
+def _trained(arguments: argparse.Namespace) -> LoadedModel:
+    found = _model(arguments)
     if not found.trained:
         raise LoadError(f"{arguments.model} has random parameters: give --weights DEFAULT, or a --checkpoint")
     return found
@@ -165,7 +158,7 @@ def _example(arguments: argparse.Namespace) -> tuple[Tensor, ...] | None:
     return (torch.zeros(arguments.example_inputs),) if arguments.example_inputs else None
 
 
-def _classes(arguments: argparse.Namespace, found: Named) -> tuple[str, ...] | None:
+def _classes(arguments: argparse.Namespace, found: LoadedModel) -> tuple[str, ...] | None:
     if arguments.classes is None:
         return found.classes
     return tuple(line.strip() for line in arguments.classes.read_text(encoding="utf-8").splitlines() if line.strip())
@@ -220,13 +213,13 @@ class AsTensor:
 
 
 @contextlib.contextmanager
-def _data(arguments: argparse.Namespace, found: Named, classes: tuple[str, ...] | None) -> Iterator[_Data]:
+def _data(arguments: argparse.Namespace, found: LoadedModel, classes: tuple[str, ...] | None) -> Iterator[_Data]:
     path = arguments.data.resolve()
     given = imported(arguments.transform) if arguments.transform else None
     if not path.exists():
         raise FileNotFoundError(f"no file or folder {arguments.data}: give a folder of images, or a netCDF file")
     if not path.is_dir():
-        with _opened(path) as data:
+        with _open(path) as data:
             yield _Data(data, given or _of_arrays(found, data))
         return
     transform = given or found.transform
@@ -240,14 +233,14 @@ def _data(arguments: argparse.Namespace, found: Named, classes: tuple[str, ...] 
         yield _Data(path, transform)
 
 
-def _opened(path: Path) -> xr.Dataset:
+def _open(path: Path) -> xr.Dataset:
     try:
         return xr.open_dataset(path, engine="netcdf4")
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{path} is neither a folder of images nor a netCDF file ({error})") from error
 
 
-def _of_arrays(found: Named, data: xr.Dataset) -> Callable[[Any], Any] | None:
+def _of_arrays(found: LoadedModel, data: xr.Dataset) -> Callable[[Any], Any] | None:
     """Return the transform that the weights bring, if the inputs are pictures as they were taken."""
     pictures = INPUT in data and data[INPUT].dtype == np.uint8 and data.sizes.get(CHANNEL) == 3
     return AsTensor(found.transform) if found.transform is not None and pictures else None
@@ -273,7 +266,7 @@ def _first(data: _Data, count: int) -> tuple[Tensor, Tensor | None]:
 # --- tables -------------------------------------------------------------------------------------------
 
 
-def _shown(table: pd.DataFrame, out: Path | None) -> None:
+def _show(table: pd.DataFrame, out: Path | None) -> None:
     """Print a table, cut to the width of the terminal if it goes to one; or write it."""
     if out is None:
         print(fitted(table, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))

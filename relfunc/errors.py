@@ -25,6 +25,14 @@ class SchemaError(RelfuncError, ValueError):
     """A file or dataset does not follow the contract in :mod:`relfunc.schema`."""
 
 
+class DataError(RelfuncError, ValueError):
+    """Data to attribute cannot be read, or do not fit together."""
+
+
+class RunError(RelfuncError, ValueError):
+    """A run was started again with other arguments, or cannot go on."""
+
+
 class RuleError(RelfuncError, ValueError):
     """A rule was given parameters it cannot work with."""
 

@@ -9,15 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import RelfuncError
+from .errors import RunError
 
 log = logging.getLogger("relfunc")
 
 LOCK = ".lock"
-
-
-class RunError(RelfuncError, ValueError):
-    """A run was started again with other arguments, or cannot go on."""
 
 
 @contextlib.contextmanager

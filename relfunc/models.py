@@ -29,7 +29,7 @@ class LoadError(RelfuncError, ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Named:
+class LoadedModel:
     """A model found by name, and what came with its weights.
 
     Parameters
@@ -50,7 +50,7 @@ class Named:
     trained: bool = True
 
 
-def load(name: str, *, weights: str | None = None, checkpoint: str | Path | None = None) -> Named:
+def load(name: str, *, weights: str | None = None, checkpoint: str | Path | None = None) -> LoadedModel:
     """Load a model by name.
 
     Parameters
@@ -65,7 +65,7 @@ def load(name: str, *, weights: str | None = None, checkpoint: str | Path | None
 
     Returns
     -------
-    Named
+    LoadedModel
 
     Raises
     ------
@@ -87,10 +87,10 @@ def load(name: str, *, weights: str | None = None, checkpoint: str | Path | None
     elif weights is not None:
         raise LoadError(f"weights are given by name for torchvision's models, not {name}: give a checkpoint")
     else:
-        found = Named(_made(name))
+        found = LoadedModel(_made(name))
     if checkpoint is not None:
         _fill(found.model, Path(checkpoint))
-        found = Named(found.model, found.transform, found.classes)
+        found = LoadedModel(found.model, found.transform, found.classes)
     found.model.eval()
     return found
 
@@ -216,14 +216,14 @@ def nearest(name: str, names: Iterable[str]) -> str:
 # --- models -------------------------------------------------------------------------------------------
 
 
-def _from_torchvision(name: str, weights: str | None) -> Named:
+def _from_torchvision(name: str, weights: str | None) -> LoadedModel:
     import torchvision
 
     names = torchvision.models.list_models()
     if name not in names:
         raise LoadError(f"torchvision has no model {name!r}{nearest(name, names)}")
     if weights is None:
-        return Named(torchvision.models.get_model(name, weights=None), trained=False)
+        return LoadedModel(torchvision.models.get_model(name, weights=None), trained=False)
     known = torchvision.models.get_model_weights(name)
     inner = weights.rpartition(".")[2]
     if inner not in known.__members__:
@@ -236,7 +236,7 @@ def _from_torchvision(name: str, weights: str | None) -> Named:
             f"the weights {entry} cannot be loaded from {entry.url} ({error}): connect this machine, or fetch that "
             "file on another and give it as checkpoint"
         ) from error
-    return Named(model, entry.transforms(), tuple(entry.meta["categories"]))
+    return LoadedModel(model, entry.transforms(), tuple(entry.meta["categories"]))
 
 
 def _made(name: str) -> nn.Module:
@@ -257,29 +257,29 @@ def _said(error: Exception) -> str:
 
 def _fill(model: nn.Module, path: Path) -> None:
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).strip().split("\n")[0]
         raise LoadError(
             f"{path} holds no state dict of tensors ({reason}): write one with torch.save(model.state_dict(), …)"
         ) from error
     for key in ("state_dict", "model"):
-        held = held[key] if isinstance(held, dict) and isinstance(held.get(key), dict) else held
-    if not isinstance(held, dict):
-        raise LoadError(f"{path} holds a {type(held).__name__}, not a state dict")
-    held = dict(held)
-    consume_prefix_in_state_dict_if_present(held, "module.")
-    if wrong := _difference(held, model.state_dict()):
+        state = state[key] if isinstance(state, dict) and isinstance(state.get(key), dict) else state
+    if not isinstance(state, dict):
+        raise LoadError(f"{path} holds a {type(state).__name__}, not a state dict")
+    state = dict(state)
+    consume_prefix_in_state_dict_if_present(state, "module.")
+    if wrong := _difference(state, model.state_dict()):
         raise LoadError(f"{path} is of another model: {wrong}")
-    model.load_state_dict(held)
+    model.load_state_dict(state)
 
 
-def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    missing, further = [k for k in wanted if k not in held], [k for k in held if k not in wanted]
+def _difference(state: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    missing, further = [k for k in wanted if k not in state], [k for k in state if k not in wanted]
     shaped = [
-        f"'{key}' is {tuple(held[key].shape)}, not {tuple(wanted[key].shape)}"
+        f"'{key}' is {tuple(state[key].shape)}, not {tuple(wanted[key].shape)}"
         for key in wanted
-        if key in held and getattr(held[key], "shape", None) != getattr(wanted[key], "shape", None)
+        if key in state and getattr(state[key], "shape", None) != getattr(wanted[key], "shape", None)
     ]
     said = [
         f"it lacks {_some(missing)}" if missing else "",

@@ -18,31 +18,19 @@ from torch import Tensor, nn
 
 from .attribution import TargetError, gradient, seed
 from .content import Content
+from .errors import DataError
 from .explanation import Explain, Explanation
+from .kept import as_index, kept, wrong_label
 from .methods import input_x_gradient
-from .samples import DataError, Reader, Samples, Unreadable, together
+from .options import Options
+from .samples import Reader, Samples, Unreadable, together
 from .schema import LABEL, PREDICTION, SAMPLE, TARGET
-from .shards import Summary, Writer, shard
+from .shards import Summary, shard
 from .sources import Source
 from .storage import replacing
+from .writer import Writer
 
 log = logging.getLogger("relfunc")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to attribute; :func:`relfunc.attribute_dataset` describes each."""
-
-    batch_size: int = 32
-    shard_size: int = 1024
-    target: Any = "label"
-    keep_input: str | None = "uint8"
-    dtype: str = "float32"
-    device: str | None = None
-    autocast: str | None = None
-    channels_last: bool = False
-    compiled: bool = False
-    on_error: str = "raise"
 
 
 @dataclass
@@ -61,8 +49,6 @@ class Run:
         How.
     attrs : dict
         Attributes of every shard.
-    classes : sequence of str, optional
-        Class names.
 
     Attributes
     ----------
@@ -77,7 +63,6 @@ class Run:
     folder: Path
     options: Options
     attrs: dict[str, str]
-    classes: Sequence[str] | None = None
     batch_limit: int = field(init=False)
     written: dict[str, Summary] = field(default_factory=dict, init=False)
 
@@ -165,9 +150,9 @@ class Run:
                 raise DataError(
                     f"the data end {count - seen} samples early: their length is {self.source.length}; correct it"
                 )
-            source = {"label": "prediction"} if isinstance(first[0], Samples) and first[0].label is None else {}
+            labelled_by = {"label": "prediction"} if isinstance(first[0], Samples) and first[0].label is None else {}
             made_of = content.so_far() if content else ""
-            writing.close({**self.attrs, **source, "skipped": json.dumps(skipped), "content": made_of})
+            writing.close({**self.attrs, **labelled_by, "skipped": json.dumps(skipped), "content": made_of})
         self.written[shard(self.folder, number).name] = Summary(seen - len(skipped), skipped, made_of)
         return True
 
@@ -230,7 +215,7 @@ class Run:
         }
         if targets[0] is not None:
             rest[TARGET] = torch.cat(targets).numpy()
-        return torch.cat(attributions).numpy(), kept(samples, self.options.keep_input), rest
+        return torch.cat(attributions).numpy(), kept(samples, self.options.keep_input), {**rest, **samples.variables}
 
     def _explained(self, samples: Samples) -> tuple[Tensor, Tensor, Tensor | None]:
         explain = self.prepared
@@ -251,9 +236,10 @@ class Run:
         if not isinstance(output, Tensor) or output.ndim != 2:
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise DataError(f"the model's output is {got}, not (sample, class): give a model whose output is")
-        if self.classes is not None and len(self.classes) != output.shape[1]:
+        names = self.options.classes
+        if names is not None and len(names) != output.shape[1]:
             raise DataError(
-                f"there are {len(self.classes)} class names and the model has {output.shape[1]} outputs: give classes= "
+                f"there are {len(names)} class names and the model has {output.shape[1]} outputs: give classes= "
                 "one name for each"
             )
         chosen = None if start.chosen is None else start.chosen.cpu()
@@ -318,67 +304,6 @@ class _Start:
         return target.float()
 
 
-def wrong_label(label: np.ndarray) -> str:
-    """Say what is wrong with labels; nothing if they are class indices, or yes and no for each class.
-
-    Parameters
-    ----------
-    label : numpy.ndarray
-        ``(sample,)`` or ``(sample, class)``.
-
-    Examples
-    --------
-    >>> wrong_label(np.array([[0.9, 0.05, 0.05]]))
-    'its labels are 0.9, 0.05, 0.05: give a class index, or 0 and 1 for each class'
-    >>> wrong_label(np.array([1.0, 2.0]))
-    ''
-    """
-    if label.ndim in {1, 2} and label.dtype.kind in "biuf":
-        if label.ndim == 1 and np.all(np.isfinite(label) & (label == np.trunc(label))):
-            return ""
-        if label.ndim == 2 and np.all((label == 0) | (label == 1)):
-            return ""
-    few = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in label.reshape(-1)[:8].tolist()]
-    more = ", …" if label.size > len(few) else ""
-    named = f"its label is {few[0]}" if label.size == 1 else f"its labels are {', '.join(few)}{more}"
-    return f"{named}: give a class index, or 0 and 1 for each class"
-
-
-def as_index(label: np.ndarray) -> np.ndarray:
-    """Return class indices as int64, and several labels of each sample as they are."""
-    return label.astype(np.int64) if label.ndim == 1 else label
-
-
-def kept(samples: Samples, how: str | None) -> np.ndarray | None:
-    """Return what is kept of the inputs.
-
-    Parameters
-    ----------
-    samples : Samples
-        One batch.
-    how : {"uint8", "float32", None}
-        ``uint8`` keeps pictures as the source has them; others as they are where all values lie in 0 … 1, or else
-        stretched, each sample from its least to its greatest value.
-
-    Returns
-    -------
-    numpy.ndarray or None
-    """
-    if how is None:
-        return None
-    return samples.x.float().numpy() if how == "float32" else _as_bytes(samples)
-
-
-def _as_bytes(samples: Samples) -> np.ndarray:
-    if samples.kept is not None:
-        return samples.kept
-    x = samples.x.reshape(len(samples), -1).float()
-    low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
-    inside = (low >= 0) & (high <= 1)
-    low, span = low.where(~inside, 0), (high - low).clamp(min=1e-12).where(~inside, 1)
-    return ((x - low) / span * 255).round().byte().reshape(samples.x.shape).numpy()
-
-
 def _is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out; torch's CPU allocator raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
@@ -410,6 +335,6 @@ def _writing(path: Path, run: Run, count: int | None) -> Iterator[_Writing]:
     writer = Writer(path, run.source.dims, count=certain, half=run.options.dtype == "float16")
     try:
         with ThreadPoolExecutor(1, "relfunc-writer") as thread:
-            yield _Writing(writer, run.classes, thread)
+            yield _Writing(writer, run.options.classes, thread)
     finally:
         writer.abort()

@@ -1,17 +1,13 @@
 """Samples: what sources yield, some of one shape together, and readers and joiners of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import RelfuncError
-
-
-class DataError(RelfuncError, ValueError):
-    """Data to attribute cannot be read, or do not fit together."""
+from .errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,19 +24,23 @@ class Samples:
         Index of each one's class, ``(sample,)``; bool ``(sample, class)``, if it may have several; None if unknown.
     kept : numpy.ndarray or None
         The inputs as they were before they were normalized, of the shape of ``x``, where the source knows them.
+    variables : mapping
+        What else is to be kept of each, ``(sample,)``.
     """
 
     ids: Sequence[int | str]
     x: Tensor
     label: np.ndarray | None = None
     kept: np.ndarray | None = None
+    variables: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, at: slice) -> "Samples":
         label, kept = (None if values is None else values[at] for values in (self.label, self.kept))
-        return Samples(self.ids[at], self.x[at], label, kept)
+        variables = {name: values[at] for name, values in self.variables.items()}
+        return Samples(self.ids[at], self.x[at], label, kept, variables)
 
     def singly(self) -> list["Samples"]:
         """Return the samples one by one."""
@@ -114,4 +114,5 @@ def together(parts: Sequence[Samples]) -> Samples:
         torch.cat([part.x for part in parts]),
         np.concatenate(labels) if labels else None,
         np.concatenate(kept) if len(kept) == len(parts) else None,
+        {name: np.concatenate([part.variables[name] for part in parts]) for name in parts[0].variables},
     )

@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from .content import of_indexed, of_labelled
-from .keys import digest
-from .samples import DataError, Samples, Unreadable
-from .schema import CLASS, INPUT, LABEL, SAMPLE
+from .errors import DataError
+from .keys import digest, of_source
+from .samples import Samples, Unreadable
+from .schema import ATTRIBUTION, CLASS, INPUT, LABEL, PREDICTION, SAMPLE, TARGET
 
 
 class Source(Protocol):
@@ -49,7 +50,7 @@ class Source(Protocol):
         ...
 
 
-def source_of(data: Any, transform: Callable[[Any], Tensor] | None) -> Source:
+def source_of(data: Any, transform: Callable[[Any], Tensor] | None, variables: Sequence[str] = ()) -> Source:
     """Read data of any kind as a source.
 
     Parameters
@@ -57,6 +58,8 @@ def source_of(data: Any, transform: Callable[[Any], Tensor] | None) -> Source:
     data : xarray.Dataset, str, pathlib.Path, Dataset, DataLoader or iterable
         What :func:`relfunc.attribute_dataset` takes.
     transform : callable or None
+        As there.
+    variables : sequence of str
         As there.
 
     Returns
@@ -66,17 +69,17 @@ def source_of(data: Any, transform: Callable[[Any], Tensor] | None) -> Source:
     Raises
     ------
     DataError
-        If it is of no known kind, or shuffled.
+        If it is of no known kind, or shuffled, or has no such variables.
     """
-    source = _source_of(data, transform)
+    if variables and not isinstance(data, xr.Dataset):
+        raise DataError(f"variables are kept of an xarray.Dataset, and the data are a {type(data).__name__}: give none")
+    source = Labelled(data, transform, variables) if isinstance(data, xr.Dataset) else _source_of(data, transform)
     if source.length == 0:
         raise DataError(f"the {type(data).__name__} holds no samples: give data with at least one")
     return source
 
 
 def _source_of(data: Any, transform: Callable[[Any], Tensor] | None) -> Source:
-    if isinstance(data, xr.Dataset):
-        return Labelled(data, transform)
     if isinstance(data, str | Path):
         return Folder(data, transform)
     if isinstance(data, DataLoader):
@@ -130,10 +133,14 @@ def _check_unique(ids: np.ndarray, what: str) -> None:
 class Labelled:
     """Samples of an xarray Dataset with ``input (sample, ...)`` and, if known, ``label``."""
 
-    def __init__(self, data: xr.Dataset, transform: Callable[[Any], Tensor] | None) -> None:
+    def __init__(
+        self, data: xr.Dataset, transform: Callable[[Any], Tensor] | None, variables: Sequence[str] = ()
+    ) -> None:
         if INPUT not in data or data[INPUT].dims[0] != SAMPLE:
             raise DataError(f"the Dataset has no variable '{INPUT}' with dimensions that begin with '{SAMPLE}'")
-        self.data, self.transform = data, transform
+        for name in variables:
+            _check_kept(data, name)
+        self.data, self.transform, self.variables = data, transform, list(variables)
         self.length: int | None = data.sizes[SAMPLE]
         self.classes = [str(name) for name in data[CLASS].values] if CLASS in data.coords else None
         self.dims: tuple[str, ...] | None = tuple(str(dim) for dim in data[INPUT].dims[1:])
@@ -145,15 +152,15 @@ class Labelled:
     def samples(self, start: int, stop: int | None) -> Iterator[Samples | Unreadable]:
         """Read the samples at these positions, some at a time."""
         stop = self.length or 0 if stop is None else min(stop, self.length or 0)
-        named = [name for name in (INPUT, LABEL) if name in self.data]
+        needed = [name for name in (INPUT, LABEL, *self.variables) if name in self.data]
         step = max(1, min(_AT_ONCE // max(1, self.data[INPUT][:1].nbytes), stop - start))
         for at in range(start, stop, step):
-            part = self.data[named].isel({SAMPLE: slice(at, min(at + step, stop))}).load()
-            yield from self._made(at, part[INPUT].values, part[LABEL].values if LABEL in part else None)
+            part = self.data[needed].isel({SAMPLE: slice(at, min(at + step, stop))}).load()
+            yield from self._made({name: part[name].values for name in needed}, self._ids[at : at + step].tolist())
 
-    def _made(self, at: int, raw: np.ndarray, label: np.ndarray | None) -> Iterator[Samples | Unreadable]:
+    def _made(self, read: dict[str, np.ndarray], ids: list[int | str]) -> Iterator[Samples | Unreadable]:
         """Transform what was read together; where that fails, one by one."""
-        ids = self._ids[at : at + len(raw)].tolist()
+        raw = read[INPUT]
         try:
             x = self.transform(raw) if self.transform else torch.as_tensor(raw).float()
         except Exception as error:
@@ -161,16 +168,33 @@ class Labelled:
                 yield _unreadable(ids[0], error)
                 return
             for i in range(len(raw)):
-                yield from self._made(at + i, raw[i : i + 1], None if label is None else label[i : i + 1])
+                yield from self._made({name: values[i : i + 1] for name, values in read.items()}, ids[i : i + 1])
             return
         if len(x) != len(raw):
             raise DataError(f"the transform made {len(x)} inputs of {len(raw)}: it takes and gives (sample, ...)")
         kept = raw if raw.dtype == np.uint8 and x.shape == raw.shape else None
-        yield Samples(ids, x, label, kept)
+        yield Samples(ids, x, read.get(LABEL), kept, {name: read[name] for name in self.variables})
 
     def fingerprint(self) -> str:
-        """Digest identifiers, labels, the inputs or their file, and the transform."""
-        return of_labelled(self.data, self._ids, self.transform, self.samples)
+        """Digest identifiers, labels, the inputs or their file, the transform, and the variables to keep."""
+        whole = of_labelled(self.data, self._ids, self.transform, self.samples)
+        kept = self.data[self.variables].reset_coords(drop=True)
+        return digest(whole, of_source(kept)) if self.variables else whole
+
+
+def _check_kept(data: xr.Dataset, name: str) -> None:
+    """Refuse a variable that cannot stand beside the attributions of each sample."""
+    if name in _TAKEN:
+        raise DataError(f"variables has '{name}', which the results have of their own: rename it")
+    if name not in data or data[name].dims != (SAMPLE,):
+        got = f"has dimensions {data[name].dims}" if name in data else "is not in the Dataset"
+        raise DataError(f"variable '{name}' {got}: those to keep have one value for each '{SAMPLE}'")
+    values = data[name]
+    if values.dtype.kind not in "biufUT" and not all(isinstance(value, str) for value in values.values.tolist()):
+        raise DataError(f"variable '{name}' is {values.dtype}: convert it to numbers, text, or yes and no")
+
+
+_TAKEN = (ATTRIBUTION, CLASS, INPUT, LABEL, PREDICTION, SAMPLE, TARGET)
 
 
 class Indexed:

@@ -149,7 +149,7 @@ def _attributions(
     with contextlib.ExitStack() as stack:
         parts = []
         for file in paths:
-            with _named(file):
+            with _naming(file):
                 parts.append(stack.enter_context(contextlib.closing(reader(file, engine="netcdf4"))))
         filled = [i for i, part in enumerate(parts) if part.sizes.get(SAMPLE)]
         if not filled:
@@ -205,7 +205,7 @@ def unread_analysis(path: str | Path) -> xr.DataTree:
 
 def _opened(path: str | Path, name: str, reader: Callable[..., Any], check: Callable[[Any, str], Any]) -> Any:
     path = _file(path, name)
-    with _named(path):
+    with _naming(path):
         data = reader(path, engine="netcdf4")
     with _closed_on_error(data):
         return check(data, str(path))
@@ -221,7 +221,7 @@ def _file(path: str | Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _naming(path: Path) -> Iterator[None]:
     """Turn netCDF's errors into one that names the file."""
     try:
         yield

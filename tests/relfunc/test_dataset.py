@@ -21,8 +21,9 @@ from torchvision.datasets import ImageFolder
 import relfunc as rf
 from relfunc.errors import SchemaError
 from relfunc.samples import DataError
-from relfunc.shards import RunError, _is_compressible
+from relfunc.shards import RunError
 from relfunc.sources import Labelled
+from relfunc.writer import _is_compressible
 
 COUNT, SHAPE, CLASSES = 23, (1, 6, 6), 4
 
