@@ -9,9 +9,10 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from .arguments import as_call
-from .assignment import AnyComposite, operations
+from .assignment import AnyComposite, matched
 from .facts import dead_below_zero
 from .function import Relevance, lrp
+from .operation import operations
 from .ops import OPS, Ops
 from .propagate import Propagate, bias_of, evaluate, share_of
 from .rewrite import Seeding, propagation
@@ -37,8 +38,9 @@ def plan(model: nn.Module, composite: AnyComposite, *, ops: Ops = OPS, example_i
     -------
     pandas.DataFrame
         One row for each operation that carries relevance, in the order in which they run, indexed by ``node``:
-        ``module`` (its path), ``operation``, ``type``, ``rule``, ``forwards`` (how many modified forward passes the
-        rule costs, after simplification by what the graph proves) and ``line`` of source.
+        ``module`` (its path), ``operation``, ``type``, ``rule``, ``matched`` (the row of the composite that gave it),
+        ``forwards`` (how many modified forward passes the rule costs, after simplification by what the graph proves)
+        and ``line`` of source.
 
     Raises
     ------
@@ -68,6 +70,7 @@ def plan(model: nn.Module, composite: AnyComposite, *, ops: Ops = OPS, example_i
                 "operation": operation.name,
                 "type": operation.type,
                 "rule": str(f.rules[node]),
+                "matched": matched(composite, operation),
                 "forwards": _forwards(step),
                 "line": operation.line,
             }
@@ -75,7 +78,7 @@ def plan(model: nn.Module, composite: AnyComposite, *, ops: Ops = OPS, example_i
     return pd.DataFrame(rows, columns=_PLAN_COLUMNS).set_index("node")
 
 
-_PLAN_COLUMNS = ["node", "module", "operation", "type", "rule", "forwards", "line"]
+_PLAN_COLUMNS = ["node", "module", "operation", "type", "rule", "matched", "forwards", "line"]
 
 
 def _forwards(step: Propagate) -> int:

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeAlias
 
 import cloudpickle
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from .arguments import Arguments, arguments_of
@@ -19,8 +18,9 @@ from .errors import CaptureError
 from .exporting import export
 from .graphs import calls, mapped
 from .ops import OPS, Ops, name_of
+from .packing import packed, unpacked
+from .passes import Pass, name_of_pass, passed
 from .rewrite import compiled, lifted
-from .spellings import spelling
 from .storage import replacing
 from .tracing import UntraceableError, trace
 
@@ -47,6 +47,10 @@ class Origin:
         The kinds of input for which the graph was seen to be the model.
     base : Origin, optional
         What an intervention was made on: the graph itself computes something else than the model.
+    before : Origin, optional
+        What a pass of the user's was run on; the graph is what it returned.
+    by : str
+        The name of that pass.
     """
 
     model: nn.Module
@@ -56,6 +60,13 @@ class Origin:
     via: Via
     checked: Checked = field(default_factory=Checked)
     base: "Origin | None" = None
+    before: "Origin | None" = None
+    by: str = ""
+
+    @property
+    def stages(self) -> "tuple[Origin, ...]":
+        """What was captured, after each of the user's passes, the last being this."""
+        return (self,) if self.before is None else (*self.before.stages, self)
 
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Any], output: Any) -> None:
         """Compare an output with the model's own, where that was not done yet; an intervention checks its base."""
@@ -72,6 +83,17 @@ class Origin:
         if not self._program:
             self._program.append(Program(self.graph, self.graph.output_node().args[0]))
         return self._program[0]
+
+    def run(self, values: Sequence[Any]) -> Any:
+        """Run the graph; where it fails, and did not before one of the user's passes, that pass is named."""
+        try:
+            return self.program(self.model, values)
+        except Exception as error:
+            if self.before is None:
+                raise
+            self.before.run(values)
+            reason = f"{type(error).__name__}: {error}"
+            raise CaptureError(f"what the pass {self.by} returned does not run: {reason}") from error
 
 
 class Captured(nn.Module):
@@ -107,14 +129,16 @@ class Captured(nn.Module):
         ]
         rows = [f"{name:<24}{operation:<18}{path:<24}{line}".rstrip() for name, operation, path, line in columns]
         inputs = ", ".join(str(node.target) for node in self.graph.find_nodes(op="placeholder"))
-        return "\n".join([f"{type(self._origin.model).__name__}({inputs}), captured by {self._origin.via}", *rows])
+        passes = ", ".join(stage.by for stage in self._origin.stages[1:])
+        how = f"captured by {self._origin.via}{f', then {passes}' if passes else ''}"
+        return "\n".join([f"{type(self._origin.model).__name__}({inputs}), {how}", *rows])
 
     __repr__ = __str__
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the model returns."""
         values = self._origin.arguments.values(args, kwargs)
-        output = self._origin.program(self._origin.model, values)
+        output = self._origin.run(values)
         self._origin.check(args, kwargs, values, output)
         return output
 
@@ -129,7 +153,9 @@ class Captured(nn.Module):
             It is written whole or not at all.
         """
         with replacing(Path(path)) as temporary, temporary.open("wb") as file:
-            alone = replace(self._origin, model=_Tensors(self._origin), checked=Checked(enabled=False), base=None)
+            alone = replace(
+                self._origin, model=_Tensors(self._origin), checked=Checked(enabled=False), base=None, before=None
+            )
             cloudpickle.dump(_packed(alone), file)
 
     @staticmethod
@@ -155,6 +181,7 @@ def capture(
     via: Via = "trace",
     example_inputs: Any = None,
     ops: Ops = OPS,
+    passes: Sequence[Pass] = (),
     check: bool = True,
 ) -> Captured:
     """Turn a model into a graph of functions, without changing it.
@@ -174,6 +201,10 @@ def capture(
         control flow on sizes can be traced, and is checked whenever the graph runs.
     ops : mapping
         The operations, :data:`relfunc.ops.OPS` or a table made from it.
+    passes : sequence of callable
+        Canonical forms of your own, from a :class:`torch.fx.Graph` to one that computes the same. They run in order
+        once the graph is functional, before relfunc's own forms are found and batch norms are folded;
+        :mod:`relfunc.passes` says what holds then, and has a whole example.
     check : bool
         Whether to compare with the model.
 
@@ -186,7 +217,7 @@ def capture(
     ------
     CaptureError
         If the model is in training mode, is no function of its inputs, or cannot be captured; or if the example shows
-        that what was captured is something else.
+        that what was captured is something else; or if a pass fails or changes what is computed, which is named.
     CanonizeError
         If it writes to memory that is read later under another name.
 
@@ -198,8 +229,10 @@ def capture(
     linear                  linear            0                       ...
     relu                    relu              1                       ...
     """
+    if callable(passes) or not all(map(callable, passes)):
+        raise TypeError("passes are a sequence of functions from graph to graph: give passes=(my_pass,)")
     if isinstance(model, Captured):
-        return model
+        return _after(model._origin, passes, compare=bool(passes and model._origin.arguments.examples))
     if not isinstance(model, nn.Module):
         raise TypeError(f"capture takes a torch.nn.Module, not {type(model).__name__}: wrap the function in one")
     for name, module in model.named_modules():
@@ -224,12 +257,27 @@ def capture(
     else:
         raise CaptureError(f"via is {via!r}: give 'trace' or 'export'")
     origin = Origin(model, functional(graph, ops), arguments, ops, via, Checked(check))
-    captured = Captured(origin)
-    if example_inputs is not None:
+    return _after(origin, passes, compare=example_inputs is not None)
+
+
+def _after(origin: Origin, passes: Sequence[Pass], *, compare: bool) -> Captured:
+    """Run the user's passes, and compare what they made with the model on the example inputs."""
+    if passes and origin.base is not None:
+        raise CaptureError("passes run before interventions: give them to capture, and intervene on what it returns")
+    if passes and isinstance(origin.model, _Tensors):
+        raise CaptureError(
+            "a loaded model has no code to compare the result of a pass with: give passes to capture before it is saved"
+        )
+    arguments = origin.arguments
+    for function in passes:
+        graph = passed(function, origin.graph, origin.model, arguments, origin.ops)
+        checked = Checked(origin.checked.enabled)  # what was seen of one graph is not known of another
+        origin = replace(origin, graph=graph, checked=checked, before=origin, by=name_of_pass(function))
+    if compare:
         args, kwargs = arguments.placed(lambda _, example: example)
         with torch.no_grad():
             origin.checked(origin, args, kwargs, arguments.values(args, kwargs), once=False)
-    return captured
+    return Captured(origin)
 
 
 def _traced(model: nn.Module, arguments: Arguments) -> fx.Graph:
@@ -328,80 +376,22 @@ class Program:
         return self.function(*values, *(parameter(model, path) for path in self.paths))
 
 
-# --- packing ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Ref:
-    """A node of a packed graph, by its number."""
-
-    index: int
-
-
-@dataclass(frozen=True)
-class _Named:
-    """One of torch's functions that does not pickle, by name."""
-
-    home: str
-    name: str
-
-    def found(self) -> Any:
-        home: Any = torch.ops if self.home == "ops" else F
-        return operator.attrgetter(self.name)(home)
-
-
-def _picklable(target: Any) -> Any:
-    if isinstance(target, torch._ops.OpOverload):
-        return _Named("ops", f"{target._schema.name.replace('::', '.')}.{target._overloadname}")
-    name = spelling(target)
-    return _Named("F", name) if name is not None and getattr(F, name, None) is target else target
+# --- keeping ------------------------------------------------------------------------------------------
 
 
 def _packed(origin: Origin) -> dict[str, Any]:
-    """Turn an origin into what pickles: the graph as a list of its nodes."""
-    numbers = {node: _Ref(i) for i, node in enumerate(origin.graph.nodes)}
-    nodes = []
-    for node in origin.graph.nodes:
-        target = _picklable(node.target)
-        args, kwargs = mapped(numbers.__getitem__, (node.args, dict(node.kwargs)))
-        meta = {key: value for key, value in node.meta.items() if key in _KEPT}
-        nodes.append((node.op, target, args, kwargs, node.name, meta))
+    """Turn an origin into what pickles."""
+    kept = {name: getattr(origin, name) for name in ("model", "arguments", "via", "checked", "by")}
     ops = None if origin.ops is OPS else dict(origin.ops)
-    return {
-        "model": origin.model,
-        "graph": nodes,
-        "arguments": origin.arguments,
-        "ops": ops,
-        "via": origin.via,
-        "checked": origin.checked,
-        "base": None if origin.base is None else _packed(origin.base),
-    }
+    others = {name: each and _packed(each) for name, each in (("base", origin.base), ("before", origin.before))}
+    return {**kept, **others, "graph": packed(origin.graph), "ops": ops}
 
 
-_KEPT = ("path", "line", "returned", "val", "shapes")
-
-
-def _restored(packed: dict[str, Any]) -> Captured:
-    graph = fx.Graph()
-    made: list[fx.Node] = []
-
-    def unpacked(a: Any) -> Any:
-        if isinstance(a, _Ref):
-            return made[a.index]
-        if isinstance(a, tuple | list):
-            items = [unpacked(item) for item in a]
-            return type(a)(*items) if hasattr(a, "_fields") else type(a)(items)
-        if isinstance(a, dict):
-            return {key: unpacked(item) for key, item in a.items()}
-        return slice(*map(unpacked, (a.start, a.stop, a.step))) if isinstance(a, slice) else a
-
-    for op, target, args, kwargs, name, meta in packed["graph"]:
-        found = target.found() if isinstance(target, _Named) else target
-        made.append(graph.create_node(op, found, unpacked(args), unpacked(kwargs), name))
-        made[-1].meta = {"module": nn.Module, **meta}
-    ops = OPS if packed["ops"] is None else packed["ops"]
-    base = None if packed["base"] is None else _restored(packed["base"])._origin
-    return Captured(Origin(**{**packed, "graph": resolved(graph, ops), "ops": ops, "base": base}))
+def _restored(kept: dict[str, Any]) -> Captured:
+    ops = OPS if kept["ops"] is None else kept["ops"]
+    graph = resolved(unpacked(kept["graph"], kept["model"]), ops)
+    others = {name: kept[name] and _restored(kept[name])._origin for name in ("base", "before")}
+    return Captured(Origin(**{**kept, **others, "graph": graph, "ops": ops}))
 
 
 class _Tensors(nn.Module):

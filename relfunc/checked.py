@@ -75,7 +75,7 @@ class Checked:
             return
         with self._lock, torch.no_grad():
             if key not in self._seen:
-                found = origin.program(origin.model, list(values)) if output is None else output
+                found = origin.run(values) if output is None else output
                 _compare(origin, args, kwargs, values, found)
                 if once:
                     self._seen.add(key)
@@ -104,9 +104,10 @@ def _compare(
     if loose is None and _difference(expected, output, exact=True) is None:
         return
     # folded batch norms round differently: the graph before folding has to be the model to the last digits
-    unfolded = origin.program(origin.model, list(values))
+    unfolded = origin.run(values)
     difference = loose or _difference(expected, unfolded, exact=True)
     if difference is not None:
+        _refuse_pass(origin, values, expected)
         first = _first_module(origin, args, kwargs, values)
         raise CaptureError(
             f"what was captured is not the model: its output {difference}{first}. Does its forward do something that "
@@ -160,6 +161,19 @@ def _tolerance(a: Tensor, exact: bool) -> float:
 
 
 # --- naming the culprit -----------------------------------------------------------------------------
+
+
+def _refuse_pass(origin: "Origin", values: Sequence[Any], expected: Any) -> None:
+    """Refuse the first of the user's passes behind which the graph is no longer the model."""
+    for stage in origin.stages:
+        difference = _difference(expected, stage.run(values), exact=True)
+        if difference is not None:
+            if stage.by:
+                raise CaptureError(
+                    f"the pass {stage.by} changes what the model computes: its output {difference}. A pass returns a "
+                    "graph with the same outputs; check=False switches this comparison off"
+                )
+            return
 
 
 class _Returns:

@@ -1,23 +1,27 @@
 """Composites: which rule each operation gets, as tables of rows that compare, hash, pickle and print."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from . import rules
-from .assignment import Composite, CompositeError, CompositeWarning, Operation, Row
+from .assignment import Composite, CompositeError, CompositeWarning, Having, Row
+from .combinators import by_module, by_name, by_type, by_where, first, having, last, mixed, within
+from .operation import Operation
 from .stabilizers import Stabilizer
-from .tables import AnyRule, Rule
+from .tables import Rule
 
 __all__ = [
     "Composite",
     "CompositeError",
     "CompositeWarning",
+    "Having",
     "Operation",
     "Row",
     "base",
     "beta_smooth",
+    "by_module",
     "by_name",
     "by_type",
+    "by_where",
     "deconvnet",
     "epsilon_alpha2_beta1",
     "epsilon_alpha2_beta1_flat",
@@ -27,111 +31,11 @@ __all__ = [
     "excitation_backprop",
     "first",
     "guided_backprop",
+    "having",
+    "last",
     "mixed",
+    "within",
 ]
-
-# --- combinators --------------------------------------------------------------------------------------
-
-
-def by_type(table: Mapping[str, AnyRule], *, name: str = "by_type") -> Composite:
-    """Give rules by type of operation.
-
-    Parameters
-    ----------
-    table : mapping
-        From a type (``convolution``, ``linear``, ``relu``, ``activation``, ``sum``, ``average_pool``, ``max_pool``,
-        ``batch_norm``, ``product``, ``matrix_product``, ``move``, or ``*``; several separated by ``|``) to a rule.
-    name : str
-        The composite's name.
-
-    Returns
-    -------
-    Composite
-
-    Examples
-    --------
-    >>> print(by_type({"convolution": rules.zplus()}))
-    by_type
-      type  convolution                       zplus(stabilizer=1e-06)
-    """
-    return Composite(name, tuple(Row("type", pattern, rule) for pattern, rule in table.items()))
-
-
-def by_name(table: Mapping[str, AnyRule], *, name: str = "by_name") -> Composite:
-    """Give rules by module path.
-
-    Parameters
-    ----------
-    table : mapping
-        From a shell-style pattern, such as ``features.*``, to a rule.
-    name : str
-        The composite's name.
-
-    Returns
-    -------
-    Composite
-
-    Examples
-    --------
-    >>> print(by_name({"features.0": rules.flat()}))
-    by_name
-      name  features.0                        flat(stabilizer=1e-06)
-    """
-    return Composite(name, tuple(Row("name", pattern, rule) for pattern, rule in table.items()))
-
-
-def first(rule: AnyRule, types: str = "linear|convolution", *, name: str = "first") -> Composite:
-    """Give a rule to the first operation of a type, in the order in which the model runs.
-
-    Parameters
-    ----------
-    rule : rule
-        What it gets.
-    types : str
-        Types separated by ``|``.
-    name : str
-        The composite's name.
-
-    Returns
-    -------
-    Composite
-
-    Examples
-    --------
-    >>> print(first(rules.wsquare()))
-    first
-      first linear|convolution                wsquare(stabilizer=1e-06)
-    """
-    return Composite(name, (Row("first", types, rule),))
-
-
-def mixed(*composites: Composite, name: str = "mixed") -> Composite:
-    """Try composites in order.
-
-    Parameters
-    ----------
-    *composites : Composite
-        The first that has a rule for an operation gives it.
-    name : str
-        The composite's name.
-
-    Returns
-    -------
-    Composite
-
-    Examples
-    --------
-    >>> print(mixed(first(rules.flat()), by_type({"*": rules.gradient()})))
-    mixed
-      first linear|convolution                flat(stabilizer=1e-06)
-      type  *                                 gradient()
-    """
-    return Composite(
-        name, tuple(row for c in composites for row in c.rows), tuple(row for c in composites for row in c.base)
-    )
-
-
-# --- composites ---------------------------------------------------------------------------------------
 
 _GRADIENT = (Row("type", "*", rules.gradient()),)
 

@@ -79,10 +79,18 @@ _EXPORTING = threading.Lock()
 
 
 def _describe(copy: fx.Node, node: fx.Node, model: nn.Module) -> None:
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path, module = stack[-1] if stack else ("", type(model))
+    paths = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()] or [""]
+    *around, (path, module) = ((path, _class_at(model, path)) for path in dict.fromkeys(paths))
     kept = {"val": copy.meta["val"]} if copy.op == "get_attr" else {}
-    copy.meta = {"path": path, "module": module, "line": _line(node.stack_trace), **kept}
+    copy.meta = {"path": path, "module": module, "around": tuple(around), "line": _line(node.stack_trace), **kept}
+
+
+def _class_at(model: nn.Module, path: str) -> type[nn.Module]:
+    """Class of the module at a path, of which export tells no more than the name."""
+    try:
+        return type(model.get_submodule(path))
+    except AttributeError:
+        return nn.Module
 
 
 def _exported(model: nn.Module, arguments: Arguments) -> torch.export.ExportedProgram:

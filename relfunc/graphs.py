@@ -64,6 +64,11 @@ def described(node: fx.Node) -> str:
     return f"'{name_of(node.target)}' (node '{node.name}'{f', {line}' if line else ''})"
 
 
+def origin_of(node: fx.Node) -> dict[str, Any]:
+    """Return where a node comes from: its module, the modules around that, and the source line."""
+    return {key: node.meta[key] for key in ("path", "module", "around", "line") if key in node.meta}
+
+
 def mapped(function: Callable[[fx.Node], Any], structure: Any) -> Any:
     """Replace every node in nested arguments, slices included, and keep the types of what holds them."""
     if isinstance(structure, fx.Node):

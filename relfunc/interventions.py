@@ -67,7 +67,7 @@ def intervene(
     for node, function in found:
         with graph.inserting_after(node):
             changed = graph.call_function(function, (node,))
-        changed.meta = {"path": "", "module": type(origin.model), "line": ""}
+        changed.meta = {"path": "", "module": type(origin.model), "around": (), "line": ""}
         node.replace_all_uses_with(changed, lambda user, changed=changed: user is not changed)
     return Captured(replace(origin, graph=resolved(graph, origin.ops), base=origin))
 

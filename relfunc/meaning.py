@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from .affine import scale_shift
-from .graphs import bound, calls, shape_of_constant, substitute, varying, within
+from .graphs import bound, calls, origin_of, shape_of_constant, substitute, varying, within
 from .ops import Op, find
 from .spellings import spelling, words
 from .tracing import Constant
@@ -42,7 +42,7 @@ def expand(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
 
         def call(function: Callable[..., Any], *args: Any, node: fx.Node = node, **kwargs: Any) -> fx.Node:
             made = graph.call_function(function, args, kwargs)
-            made.meta = {key: node.meta[key] for key in ("path", "module", "line") if key in node.meta}
+            made.meta = origin_of(node)
             return made
 
         with graph.inserting_before(node):
@@ -294,7 +294,7 @@ def _write(graph: fx.Graph, last: fx.Node, chain: _Chain, rows: Mapping[Any, Op]
             scale, shift = (_as_tensor(graph, a) for a in (scale, shift))
         shapes = tuple(tuple(shape_of_constant(a) or ()) for a in (scale, shift))
         new = graph.call_function(scale_shift, (chain.root, scale, shift), {"channelwise": False})
-    new.meta = {key: last.meta[key] for key in ("path", "module", "line") if key in last.meta}
+    new.meta = origin_of(last)
     new.meta["shapes"] = shapes
     new.meta["merged"] = tuple(key for step in chain.steps[:-1] for key in step.meta.get("returned", ()))
     substitute(graph, last, new)

@@ -4,10 +4,10 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, get_args
 
 from . import rules
-from .assignment import Composite, CompositeError, Row
+from .assignment import By, Composite, CompositeError, Having, Row, qualified
 from .stabilizers import Clipping, NormScaled, Plain
 from .tables import Elementary, Rule
 
@@ -29,7 +29,7 @@ def to_toml(composite: Composite) -> str:
     Raises
     ------
     CompositeError
-        If a rule or stabilizer is a function of the user's, which no text can hold.
+        If a rule, stabilizer or condition is a function of the user's, which no text can hold.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def to_toml(composite: Composite) -> str:
     for key in ("rows", "base"):
         for row in getattr(composite, key):
             rule = _value(_rule_table(row.rule))
-            blocks.append(f"[[{key}]]\nby = {_text(row.by)}\npattern = {_text(row.pattern)}\nrule = {rule}")
+            blocks.append(f"[[{key}]]\nby = {_text(row.by)}\npattern = {_value(_pattern(row))}\nrule = {rule}")
     return "\n\n".join(blocks)
 
 
@@ -56,7 +56,8 @@ def from_toml(text: str) -> Composite:
     Parameters
     ----------
     text : str
-        TOML: ``name``, and tables ``rows`` and ``base`` of ``by``, ``pattern`` and ``rule``.
+        TOML: ``name``, and tables ``rows`` and ``base`` of ``by``, ``pattern`` and ``rule``. Classes of modules stand
+        there by name; a condition is a table such as ``{kernel_size = [1, 1], groups = 1}``.
 
     Returns
     -------
@@ -86,9 +87,30 @@ def from_toml(text: str) -> Composite:
 
 def _row(table: Any) -> Row:
     match table:
-        case {"by": "type" | "first" | "name" as by, "pattern": str(pattern), "rule": {"name": str(name), **options}}:
-            return Row(by, pattern, _rule(name, options))
-    raise CompositeError(f"{table!r} is no row: give by ('type', 'first' or 'name'), pattern, and rule = {{name = …}}")
+        case {"by": str() as by, "pattern": pattern, "rule": {"name": str(name), **options}} if by in _BY:
+            if by == "where" and isinstance(pattern, dict):
+                pattern = Having(tuple((key, _option(key, value)) for key, value in pattern.items()))
+            return Row(_BY[by], pattern, _rule(name, options))
+    raise CompositeError(
+        f"{table!r} is no row: give by ({', '.join(map(repr, _BY))}), pattern, and rule = {{name = …}}"
+    )
+
+
+_BY: Final[dict[str, Any]] = {by: by for by in get_args(By)}
+
+
+def _pattern(row: Row) -> Any:
+    """Return what of a pattern text can hold: the name of a class, and values; not what a function asks."""
+    if isinstance(row.pattern, type):
+        return qualified(row.pattern)
+    if isinstance(row.pattern, Having):
+        return dict(row.pattern.values)
+    if not isinstance(row.pattern, str):
+        raise CompositeError(
+            f"the row where {row.meant} asks a function of your own, which TOML cannot hold: say which values an "
+            "operation has by composites.having()"
+        )
+    return row.pattern
 
 
 def _rule(name: str, options: Mapping[str, Any]) -> Rule | Elementary:

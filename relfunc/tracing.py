@@ -116,7 +116,7 @@ class _Tracer:
     def placeholder(self, name: str, example: Tensor | None) -> Any:
         """Add an input; without an example nothing is known of it."""
         node = self.graph.placeholder(name)
-        node.meta = {"path": "", "module": type(self._model), "line": ""}
+        node.meta = {"path": "", "module": type(self._model), "around": (), "line": ""}
         self._data.add(node)
         if name == self._star:
             self._of_tensors.add(node)
@@ -197,7 +197,8 @@ class _Tracer:
 
     def _described(self, node: fx.Node) -> fx.Node:
         path, module = self._stack[-1]
-        node.meta = {"path": path, "module": module, "line": _line(_own_frame())}
+        around = tuple(outer for outer in dict(self._stack).items() if outer[0] != path)
+        node.meta = {"path": path, "module": module, "around": around, "line": _line(_own_frame())}
         return node
 
     def argument(self, a: Any) -> Any:
