@@ -8,7 +8,7 @@ import xarray as xr
 
 from relfunc import schema
 
-from .errors import DataError
+from .errors import DataError, listed
 
 WHOLE = "all"
 Members = list[tuple[str, np.ndarray]]
@@ -41,8 +41,7 @@ def members_of(data: xr.Dataset, by: str | None) -> Members:
     if by is None:
         return [(WHOLE, np.arange(data.sizes[schema.SAMPLE]))]
     if by not in data.variables:
-        there = ", ".join(f"'{name}'" for name in data.variables)
-        raise DataError(f"run: by={by!r} is none of the dataset's variables, {there}")
+        raise DataError(f"run: by={by!r} is none of the dataset's variables, {listed(data.variables)}")
     values = data[by]
     if set(values.dims) == {schema.SAMPLE, schema.CLASS}:
         table = values.transpose(schema.SAMPLE, schema.CLASS).values

@@ -15,9 +15,10 @@ from threadpoolctl import threadpool_limits
 from relfunc.schema import NOISE, SAMPLE
 
 from .errors import DataError
-from .steps import CLUSTERING, matrix, result
+from .roles import CLUSTERING, makes, matrix, result
 
 
+@makes(CLUSTERING)
 def kmeans(
     data: xr.Dataset,
     *,
@@ -80,6 +81,7 @@ def kmeans(
     return xr.Dataset(found)
 
 
+@makes(CLUSTERING)
 def spectral_clustering(
     data: xr.Dataset,
     *,
@@ -133,6 +135,7 @@ def spectral_clustering(
     )
 
 
+@makes(CLUSTERING)
 def minibatch_kmeans(
     data: xr.Dataset,
     *,
@@ -186,6 +189,7 @@ def minibatch_kmeans(
     return xr.Dataset(found)
 
 
+@makes(CLUSTERING)
 def agglomerative(
     data: xr.Dataset,
     *,
@@ -237,6 +241,7 @@ def agglomerative(
     return xr.Dataset(found)
 
 
+@makes(CLUSTERING)
 def dbscan(
     data: xr.Dataset,
     *,
@@ -289,6 +294,7 @@ def dbscan(
     return xr.Dataset(found)
 
 
+@makes(CLUSTERING)
 def hdbscan(
     data: xr.Dataset,
     *,

@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from relfunc.captured import Captured
 from relfunc.interventions import intervene, parameters_behind
 
-from .compare import compare, text
+from .comparison import compare
 from .concepts import ArtifactModel, Concept, linear_probe, signal_pattern
 from .errors import DataError
+from .table import text
 
 __all__ = [
     "ArtifactModel",

@@ -11,9 +11,10 @@ from relfunc.schema import COMPONENT, EIGEN, EIGENVALUE, SAMPLE
 from ._kernels.eigen import LAPLACIANS, smallest
 from .errors import DataError
 from .graph import as_matrix
-from .steps import EMBEDDING, FEATURES, SPECTRUM, choice, matrix, result
+from .roles import EMBEDDING, FEATURES, SPECTRUM, choice, makes, matrix, result
 
 
+@makes(EMBEDDING)
 def spectral(
     data: xr.Dataset,
     *,
@@ -68,6 +69,7 @@ def spectral(
     )
 
 
+@makes(EMBEDDING)
 def pca(
     data: xr.Dataset,
     *,
@@ -110,6 +112,7 @@ def pca(
     return xr.Dataset({name: result(EMBEDDING, (SAMPLE, COMPONENT), embedded, features=features)})
 
 
+@makes(EMBEDDING)
 def tsne(
     data: xr.Dataset,
     *,
@@ -170,6 +173,7 @@ def tsne(
     return xr.Dataset({name: result(EMBEDDING, (SAMPLE, COMPONENT), embedded, features=features, seed=seed)})
 
 
+@makes(EMBEDDING)
 def umap(
     data: xr.Dataset,
     *,
@@ -251,6 +255,7 @@ def umap(
     return xr.Dataset({name: result(EMBEDDING, (SAMPLE, COMPONENT), embedded, seed=seed, min_dist=min_dist)})
 
 
+@makes(EMBEDDING)
 def lle(
     data: xr.Dataset,
     *,

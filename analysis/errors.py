@@ -1,8 +1,11 @@
 """The errors of an analysis a user can cause and mend."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from relfunc.errors import KeyingError, RelfuncError
 
-__all__ = ["DataError", "KeyingError", "PlanError", "StoreError"]
+__all__ = ["DataError", "KeyingError", "PlanError", "StoreError", "listed"]
 
 
 class DataError(RelfuncError, ValueError):
@@ -15,3 +18,8 @@ class PlanError(RelfuncError, ValueError):
 
 class StoreError(RelfuncError, OSError):
     """A store's folder cannot be used."""
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Names as a message lists them."""
+    return ", ".join(f"'{name}'" for name in names) or "none"

@@ -11,9 +11,10 @@ from relfunc.schema import COMPONENT, SAMPLE
 
 from .cluster import by_size
 from .errors import DataError
-from .steps import CLUSTERING, EMBEDDING, FEATURES, matrix, result
+from .roles import CLUSTERING, EMBEDDING, FEATURES, makes, matrix, result
 
 
+@makes(CLUSTERING, EMBEDDING)
 def estimator(
     data: xr.Dataset,
     *,

@@ -12,13 +12,14 @@ from ._kernels import graph as kernels
 from ._kernels.approximate import METRICS, approximate_neighbors
 from ._kernels.neighbors import neighbors
 from .errors import DataError
-from .steps import FEATURES, SCORE, choice, matrix, result, variable
+from .roles import FEATURES, GRAPH, SCORE, choice, makes, matrix, result, variable
 
 EDGE = "edge"
 SOURCE, TARGET, WEIGHT = "source", "target", "weight"
 SMALL = 256  # samples, of which a descent sees nearly all pairs
 
 
+@makes(GRAPH)
 def neighbor_graph(
     data: xr.Dataset,
     *,
@@ -77,6 +78,7 @@ def neighbor_graph(
     return as_edges(kernels.affinity(index, distance, symmetry=symmetry, weights=weights))
 
 
+@makes(GRAPH)
 def approximate_neighbor_graph(
     data: xr.Dataset,
     *,

@@ -13,13 +13,13 @@ import numpy as np
 import xarray as xr
 
 from relfunc import blocks
-from relfunc.schema import SAMPLE
+from relfunc.schema import ATTRIBUTION, SAMPLE
 
 from . import keys
-from .errors import PlanError
-from .plan import Chain, Each, Plan, Step, name_of
-from .steps import ROLE, ROLES, is_per_sample, is_transient, merged
+from .errors import DataError, PlanError
+from .roles import ROLE, ROLES, is_per_sample, is_transient, merged
 from .store import Store
+from .tree import Chain, Each, Place, Plan, Step, name_of, without_places
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,20 @@ class Node:
         return object.__sizeof__(self) + sum(values.nbytes for values in self.memory.values())
 
 
+def source_node(source: xr.Dataset, name: str, store: Store | None) -> tuple[Node, ...]:
+    """Check a category's data; what of it is larger than a block stays where it is until a step asks for it."""
+    small = [variable for variable, values in source.variables.items() if values.nbytes <= blocks.BYTES]
+    source = source.assign(source[small].load().variables)
+    _check_finite(source, name)
+    return (Node(keys.of_source(source) if store else None, memory={"": source}),)
+
+
 def expanded(plan: Plan, state: tuple[Node, ...], *, keyed: bool) -> tuple[Node, ...]:
     """Return the nodes after a plan, given those before it; nothing is computed."""
+    return _expanded(without_places(plan), state, keyed)
+
+
+def _expanded(plan: Plan, state: tuple[Node, ...], keyed: bool) -> tuple[Node, ...]:
     match plan:
         case Step():
             return (*state, _node((plan,), state, keyed))
@@ -66,11 +78,12 @@ def expanded(plan: Plan, state: tuple[Node, ...], *, keyed: bool) -> tuple[Node,
                     state = (*state, _node(tuple(step for step in group if isinstance(step, Step)), state, keyed))
                     continue
                 for inner in group:
-                    state = expanded(inner, state, keyed=keyed)
+                    state = _expanded(inner, state, keyed)
             return state
         case Each(plans):
-            ends = [expanded(inner, state, keyed=keyed) for inner in plans]
-            return joined(state, ends)
+            return joined(state, [_expanded(inner, state, keyed) for inner in plans])
+        case Place(_, inside):
+            return _expanded(inside, state, keyed)
 
 
 def joined(state: tuple[Node, ...], ends: Iterable[tuple[Node, ...]]) -> tuple[Node, ...]:
@@ -99,10 +112,43 @@ def value(node: Node, store: Store | None) -> xr.Dataset:
     return node.memory.setdefault("", known)
 
 
-def qualified(plan: Step) -> str:
+def gathered(end: tuple[Node, ...], store: Store | None) -> xr.Dataset:
+    """Put the results of all nodes together."""
+    found: dict[Hashable, xr.DataArray] = {}
+    for node in end[1:]:
+        for variable, values in results(node, store).data_vars.items():
+            if variable in found:
+                both = f"{found[variable].attrs['step']} and {values.attrs['step']}"
+                raise PlanError(f"run: two steps make '{variable}', {both}: give one of them another name=")
+            found[variable] = values
+    if not found:
+        raise PlanError("run: the plan yields no embedding, clustering or score: add a step that does")
+    return xr.Dataset(found)
+
+
+def qualified(step: Step) -> str:
     """Name of a step's function with its module."""
-    module, name = getattr(plan.function, "__module__", ""), getattr(plan.function, "__qualname__", None)
-    return f"{module}.{name or name_of(plan.function)}"
+    module, name = getattr(step.function, "__module__", ""), getattr(step.function, "__qualname__", None)
+    return f"{module}.{name or name_of(step.function)}"
+
+
+def _check_finite(source: xr.Dataset, category: str) -> None:
+    attribution = source[ATTRIBUTION].variable
+    if not np.issubdtype(attribution.dtype, np.floating):
+        return
+    wrong: list[Any] = []
+    for part in blocks.cut(attribution.shape, attribution.dtype.itemsize):
+        values = attribution[part].values
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(values.sum()):
+                continue
+        finite = np.isfinite(values).all(tuple(range(1, values.ndim)))
+        wrong += source[SAMPLE].values[part][~finite].tolist()
+    if wrong:
+        raise DataError(
+            f"category '{category}': the attribution of sample {wrong[0]!r} holds NaN or infinity"
+            f"{f', and of {len(wrong) - 1} more' if len(wrong) > 1 else ''}: attribute it anew or drop it"
+        )
 
 
 def _node(steps: tuple[Step, ...], state: tuple[Node, ...], keyed: bool) -> Node:
@@ -143,17 +189,17 @@ def folded(nodes: Iterable[Node], store: Store | None) -> xr.Dataset:
     return data
 
 
-def _called(plan: Step, data: xr.Dataset) -> xr.Dataset:
+def _called(step: Step, data: xr.Dataset) -> xr.Dataset:
     """Apply a step to arrays that it cannot write to, or to a copy if it does; its results are as files hold them."""
     try:
-        computed = plan.function(_read_only(data), **plan.given())
+        computed = step.function(_read_only(data), **step.given())
     except ValueError as error:
         if "read-only" not in str(error):
             raise
-        log.warning("%s writes to what it is given (%s): it gets a copy", name_of(plan.function), error)
-        computed = plan.function(data.copy(deep=True), **plan.given())
+        log.warning("%s writes to what it is given (%s): it gets a copy", name_of(step.function), error)
+        computed = step.function(data.copy(deep=True), **step.given())
     if not isinstance(computed, xr.Dataset):
-        raise PlanError(f"{name_of(plan.function)} returned a {type(computed).__name__}, not a Dataset")
+        raise PlanError(f"{name_of(step.function)} returned a {type(computed).__name__}, not a Dataset")
     half = {
         name: values.astype(np.float32) for name, values in computed.variables.items() if values.dtype == np.float16
     }
@@ -206,19 +252,19 @@ def _only_results(data: xr.Dataset) -> xr.Dataset:
     return data[[name for name, values in data.data_vars.items() if values.attrs.get(ROLE) in ROLES]]
 
 
-def _described(computed: xr.Dataset, plan: Step, key: str | None) -> xr.Dataset:
+def _described(computed: xr.Dataset, step: Step, key: str | None) -> xr.Dataset:
     """Write on every result what made it."""
-    attrs = {"step": qualified(plan), "parameters": _parameters(plan), **({"key": key} if key else {})}
+    attrs = {"step": qualified(step), "parameters": _parameters(step), **({"key": key} if key else {})}
     found = _only_results(computed)
     return computed.assign({name: values.assign_attrs(attrs) for name, values in found.data_vars.items()})
 
 
-def _bound(plan: Step) -> dict[str, Any]:
+def _bound(step: Step) -> dict[str, Any]:
     """All parameters of a step, defaults included."""
-    bound = inspect.signature(plan.function).bind(None, **dict(plan.params))
+    bound = inspect.signature(step.function).bind(None, **dict(step.params))
     bound.apply_defaults()
     return dict(list(bound.arguments.items())[1:])
 
 
-def _parameters(plan: Step) -> str:
-    return json.dumps(_bound(plan), default=str, sort_keys=True)
+def _parameters(step: Step) -> str:
+    return json.dumps(_bound(step), default=str, sort_keys=True)

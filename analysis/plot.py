@@ -23,12 +23,14 @@ from scipy.cluster import hierarchy
 from relfunc import schema
 from relfunc.colormap import palette
 
-from . import rank
-from .errors import DataError
+from . import rank, roles
+from .errors import DataError, listed
+from .measures import largest_gap
+from .table import CATEGORY, COLUMNS
 
 GREY: Final = "#8b929c"
 INK: Final = "#33508f"
-SIZE: Final = {"width": 520, "height": 400}
+FRAME: Final = {"width": 520, "height": 400}
 
 
 def eigenvalues(tree: xr.DataTree, category: str, *, embedding: str = "spectral") -> hv.Overlay:
@@ -68,7 +70,7 @@ def eigenvalues(tree: xr.DataTree, category: str, *, embedding: str = "spectral"
     name = schema.EIGENVALUE if embedding == "spectral" else f"{schema.EIGENVALUE}-{embedding}"
     values = np.sort(_variable(_node(tree, category).to_dataset(), name, category).values)
     number = np.arange(1, len(values) + 1)
-    below = int(np.argmax(np.diff(values))) + 1 if len(values) > 1 else len(values)
+    below = largest_gap(values)
     dims: Any = hv.Dimension("number", label="number of the eigenvalue"), hv.Dimension("eigenvalue")
     drawn = (
         _styled(hv.Spikes((number, values), *dims), color=GREY)
@@ -77,7 +79,7 @@ def eigenvalues(tree: xr.DataTree, category: str, *, embedding: str = "spectral"
     )
     title = f"category {category}: the widest gap is after {below} of {len(values)} eigenvalues"
     low, high = -0.03 * max(values[-1], 0.1), 1.08 * max(values[-1], 0.1)
-    return _styled(drawn, SIZE, title=title, xlim=(0.3, len(values) + 0.7), ylim=(low, high))
+    return _styled(drawn, FRAME, title=title, xlim=(0.3, len(values) + 0.7), ylim=(low, high))
 
 
 def embedding(
@@ -142,7 +144,7 @@ def embedding(
         layers.append(_styled(points, {"size": 5, "tools": ["hover"]}, color=_colour(cluster), alpha=0.8))
     title = f"category {category}: {len(x)} samples, {clustering}"
     drawn = hv.Overlay(layers or [_aggregated(x, y, labels, dims)])
-    return _styled(drawn, SIZE | {"width": 640}, title=title, legend_position="right")
+    return _styled(drawn, FRAME | {"width": 640}, title=title, legend_position="right")
 
 
 def cluster_means(
@@ -264,10 +266,10 @@ def dendrogram(
         hierarchy.linkage(x, linkage), p=leaves, truncate_mode="lastp", no_plot=True, show_leaf_counts=True
     )
     lines = [np.column_stack(line) for line in zip(drawn["icoord"], drawn["dcoord"], strict=True)]
-    ticks = [(5.0 + 10 * i, text.strip("()") if "(" in text else "1") for i, text in enumerate(drawn["ivl"])]
+    ticks = [(5.0 + 10 * i, leaf.strip("()") if "(" in leaf else "1") for i, leaf in enumerate(drawn["ivl"])]
     dims = [hv.Dimension("branch", label="samples in the branch"), hv.Dimension("height", label=f"{linkage} distance")]
     title = f"category {category}: {len(x)} samples in {name}"
-    bokeh = {"line_width": 1.5, **SIZE, "width": 720}
+    bokeh = {"line_width": 1.5, **FRAME, "width": 720}
     return _styled(hv.Path(lines, dims), bokeh, title=title, xticks=ticks, color=INK, ylim=(0, None))
 
 
@@ -292,15 +294,15 @@ def ranking(ranked: xr.Dataset | xr.DataTree, *, most: int = 30) -> hv.Bars:
     :Bars   [category]   (separability τ, held out)
     """
     table = rank.ranking(ranked) if isinstance(ranked, xr.DataTree) else ranked
-    table = table.isel({rank.CATEGORY: slice(most)})[[name for name in rank.COLUMNS if name in table.variables]]
-    first = table.isel({rank.CATEGORY: slice(None, None, -1)})  # the vertical axis goes up
-    names = [str(name) for name in first[rank.CATEGORY].values]
+    table = table.isel({CATEGORY: slice(most)})[[name for name in COLUMNS if name in table.variables]]
+    first = table.isel({CATEGORY: slice(None, None, -1)})  # the vertical axis goes up
+    names = [str(name) for name in first[CATEGORY].values]
     columns = {name: values.values for name, values in first.data_vars.items()}
     separability = hv.Dimension("separability", label="separability τ, held out")
     vdims = [separability, *(name for name in columns if name != "separability")]
-    bars = hv.Bars({rank.CATEGORY: names, **columns}, rank.CATEGORY, vdims)
+    bars = hv.Bars({CATEGORY: names, **columns}, CATEGORY, vdims)
     title = f"the most separable cluster of each category, by {table.attrs.get('by') or 'category'}"
-    bokeh = SIZE | {"height": 110 + 22 * len(names), "line_color": None, "tools": ["hover"]}
+    bokeh = FRAME | {"height": 110 + 22 * len(names), "line_color": None, "tools": ["hover"]}
     return _styled(bars, bokeh, title=title, invert_axes=True, color=INK)
 
 
@@ -310,7 +312,7 @@ def ranking(ranked: xr.Dataset | xr.DataTree, *, most: int = 30) -> hv.Bars:
 def _node(tree: xr.DataTree, category: str) -> xr.DataTree:
     known = schema.categories(tree)
     if category not in known:
-        raise DataError(f"there is no category '{category}', only {_listed(known)}")
+        raise DataError(f"there is no category '{category}', only {listed(known)}")
     return known[category]
 
 
@@ -323,7 +325,7 @@ def _group(node: xr.DataTree, group: str, category: str) -> xr.Dataset:
 
 def _variable(data: xr.Dataset, name: str, where: str) -> xr.DataArray:
     if name not in data.data_vars:
-        raise DataError(f"{where}: no '{name}', only {_listed(data.data_vars)}")
+        raise DataError(f"{where}: no '{name}', only {listed(data.data_vars)}")
     return data[name]
 
 
@@ -333,7 +335,7 @@ def _labels(tree: xr.DataTree, category: str, clustering: str | None) -> tuple[s
     if clustering is None:
         only = xr.DataTree(children={"only": _node(tree, category)})
         scores = only["only"].children.get(schema.SCORE_GROUP, xr.DataTree())
-        known = {"cluster_separability", "size"} <= set(scores.data_vars)
+        known = {roles.CLUSTER_SEPARABILITY, roles.SIZE} <= set(scores.data_vars)
         clustering = rank.ranking(only)["clustering"].item() if known else ""
         clustering = clustering or next(iter(map(str, clusterings.data_vars)))
     return clustering, _variable(clusterings, clustering, category).values
@@ -344,10 +346,6 @@ def _clusters(labels: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.int
     names = np.unique(labels)
     for cluster in (*names[names != schema.NOISE], *names[names == schema.NOISE]):
         yield int(cluster), np.flatnonzero(labels == cluster)
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(f"'{name}'" for name in names) or "none"
 
 
 # --- drawing ------------------------------------------------------------------------------------------

@@ -8,11 +8,12 @@ import xarray as xr
 from relfunc.schema import ATTRIBUTION, CHANNEL, FEATURE, SAMPLE, X, Y
 
 from .errors import DataError
-from .steps import FEATURES, choice, per_sample, transient, variable
+from .roles import FEATURES, choice, makes, per_sample, transient, variable
 
 NORMS = ("sum", "max", "euclidean")
 
 
+@makes(ATTRIBUTION)
 @per_sample
 def sum_channels(data: xr.Dataset, *, dim: str = CHANNEL) -> xr.Dataset:
     """Sum the attribution over channels; where it has none, it stays as it is.
@@ -39,6 +40,7 @@ def sum_channels(data: xr.Dataset, *, dim: str = CHANNEL) -> xr.Dataset:
     return _only(attribution.sum(dim) if dim in attribution.dims else attribution)
 
 
+@makes(ATTRIBUTION)
 @per_sample
 def select_channel(data: xr.Dataset, *, channel: int | str, dim: str = CHANNEL) -> xr.Dataset:
     """Keep one channel.
@@ -71,6 +73,7 @@ def select_channel(data: xr.Dataset, *, channel: int | str, dim: str = CHANNEL) 
     return _only(chosen)
 
 
+@makes(ATTRIBUTION)
 @per_sample
 def absolute(data: xr.Dataset) -> xr.Dataset:
     """Take the absolute value: where relevance is, whatever its sign.
@@ -93,6 +96,7 @@ def absolute(data: xr.Dataset) -> xr.Dataset:
     return _only(abs(variable(data, ATTRIBUTION, "absolute")))
 
 
+@makes(ATTRIBUTION)
 @per_sample
 def positive(data: xr.Dataset) -> xr.Dataset:
     """Keep the positive part: what speaks for the class.
@@ -115,6 +119,7 @@ def positive(data: xr.Dataset) -> xr.Dataset:
     return _only(variable(data, ATTRIBUTION, "positive").clip(min=0))
 
 
+@makes(ATTRIBUTION)
 @per_sample
 def normalize(data: xr.Dataset, *, by: str = "sum") -> xr.Dataset:
     """Divide each sample's attribution by its magnitude, so that confident samples weigh no more than others.
@@ -151,6 +156,7 @@ def normalize(data: xr.Dataset, *, by: str = "sum") -> xr.Dataset:
     return _only(attribution / xr.where(magnitude > 0, magnitude, 1))
 
 
+@makes(ATTRIBUTION)
 @per_sample
 def square_root(data: xr.Dataset) -> xr.Dataset:
     """Take the square root, keeping the sign, so that little relevance spread widely counts beside much in one place.
@@ -178,6 +184,7 @@ def square_root(data: xr.Dataset) -> xr.Dataset:
     return _only(xr.where(attribution < 0, -root, root))
 
 
+@makes(ATTRIBUTION)
 @per_sample
 def pool(data: xr.Dataset, *, window: int = 2, dims: Sequence[str] = (Y, X)) -> xr.Dataset:
     """Sum the attribution over windows, so that shifts within one do not count; the total is conserved.
@@ -212,6 +219,7 @@ def pool(data: xr.Dataset, *, window: int = 2, dims: Sequence[str] = (Y, X)) -> 
     return xr.Dataset({ATTRIBUTION: (attribution.dims, values)})
 
 
+@makes(ATTRIBUTION)
 @per_sample
 def resize(data: xr.Dataset, *, height: int, width: int, dims: Sequence[str] = (Y, X)) -> xr.Dataset:
     """Resample heatmaps on another grid by the area their pixels share; the total is conserved.
@@ -247,6 +255,7 @@ def resize(data: xr.Dataset, *, height: int, width: int, dims: Sequence[str] = (
     return xr.Dataset({ATTRIBUTION: (attribution.dims, values)})
 
 
+@makes(FEATURES)
 @transient
 def histogram(data: xr.Dataset, *, bins: int = 32, dim: str | None = None) -> xr.Dataset:
     """Describe each sample by how often which relevance occurs, wherever it lies.
@@ -285,6 +294,7 @@ def histogram(data: xr.Dataset, *, bins: int = 32, dim: str | None = None) -> xr
     return xr.Dataset({FEATURES: ((SAMPLE, FEATURE), np.array(shares).reshape(len(values), -1))})
 
 
+@makes(FEATURES)
 @transient
 def flatten(data: xr.Dataset, *, dims: Sequence[str] | None = None) -> xr.Dataset:
     """Lay each sample's attribution out as one feature vector.

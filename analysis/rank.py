@@ -1,32 +1,31 @@
 """Which category to look at first: the one with the cluster that stands farthest apart."""
 
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy import stats
+from numpy.typing import NDArray
 
-from relfunc.columns import aligned
-from relfunc.schema import CLUSTERING, SCORE_GROUP, categories
+from relfunc.schema import CLUSTERING, SAMPLE, SCORE_GROUP, categories
 
 from .errors import DataError
-from .scores import CLUSTER
+from .roles import CLUSTER, CLUSTER_SEPARABILITY, SIZE
+from .table import CATEGORY
 
-CATEGORY = "category"
-COLUMNS = {
-    "category": "{}",
-    "n": "{:.0f}",
-    "separability": "{:.2f}",
-    "clustering": "{}",
-    "cluster": "{:.0f}",
-    "size": "{:.0f}",
-    "eigengap": "{:.3f}",
-    "n_strategies": "{:.0f}",
-    "silhouette": "{:.2f}",
-}
+SMALLEST: Final = 5
+"""Clusters of fewer samples, and those that leave fewer out, do not count in a ranking."""
 
 
-def ranking(tree: xr.DataTree, *, smallest: int = 5) -> xr.Dataset:
+class Apart(NamedTuple):
+    """The cluster of a category that stands farthest apart."""
+
+    separability: float
+    clustering: str
+    cluster: int
+    size: int
+
+
+def ranking(tree: xr.DataTree, *, smallest: int = SMALLEST) -> xr.Dataset:
     """Rank the categories by their most separable cluster.
 
     The cluster of a category is the one with the largest held-out Fisher separability τ against the rest, over all
@@ -77,30 +76,42 @@ def ranking(tree: xr.DataTree, *, smallest: int = 5) -> xr.Dataset:
     return xr.Dataset(columns, coords={CATEGORY: names}, attrs={"smallest": smallest, "by": tree.attrs.get("by", "")})
 
 
-def text(table: xr.Dataset) -> str:
-    """Lay a ranking out as text, one line for each category.
+def most_separable(scores: xr.Dataset, n: int, *, smallest: int = SMALLEST) -> Apart | None:
+    """Return the most separable cluster over all clusterings of a category of ``n`` samples; None if none counts.
 
     Parameters
     ----------
-    table : xarray.Dataset
-        As :func:`ranking` returns it.
+    scores : xarray.Dataset
+        Of the category, with ``cluster_separability`` and ``size``.
+    n : int
+        How many samples the category has.
+    smallest : int
+        As :func:`ranking` takes it.
 
     Returns
     -------
-    str
+    Apart or None
 
     Examples
     --------
-    >>> print(text(xr.Dataset({"separability": ("category", [3.14159])}, {"category": ["cat"]})))
-    category  separability
-    cat               3.14
+    >>> dims = "clustering", "cluster"
+    >>> scores = xr.Dataset({"cluster_separability": (dims, [[4.0, 4.0]]), "size": (dims, [[20, 8]])})
+    >>> most_separable(scores.assign_coords(clustering=["kmeans-02"], cluster=[0, 1]), 28)
+    Apart(separability=4.0, clustering='kmeans-02', cluster=1, size=8)
     """
-    titles = [name for name in COLUMNS if name in table.variables]
-    cells = [titles] + [
-        [COLUMNS[name].format(value).replace("nan", "–") for name, value in zip(titles, row, strict=True)]
-        for row in zip(*(table[name].values for name in titles), strict=True)
-    ]
-    return aligned(cells, left={"category", "clustering"})
+    tau, size = _eligible(scores, n, smallest), scores[SIZE].values
+    if np.isnan(tau).all():
+        return None
+    best = np.argwhere(np.isclose(tau, np.nanmax(tau), rtol=1e-9))
+    at, cluster = min(map(tuple, best), key=lambda found: (size[found], found))
+    name, number = str(scores[CLUSTERING].values[at]), int(scores[CLUSTER].values[cluster])
+    return Apart(float(tau[at, cluster]), name, number, int(size[at, cluster]))
+
+
+def _eligible(scores: xr.Dataset, n: int, smallest: int) -> NDArray[np.float64]:
+    """Separability of each cluster, NaN of those that do not count."""
+    tau, size = scores[CLUSTER_SEPARABILITY].values, scores[SIZE].values
+    return np.where((size >= smallest) & (n - size >= smallest), tau, np.nan)
 
 
 def _chance(n: int, clusters: int) -> float:
@@ -110,38 +121,22 @@ def _chance(n: int, clusters: int) -> float:
     """
     if n < 3 or not clusters:
         return np.nan
+    from scipy import stats  # slow to load, and the viewer needs only what is above
+
     return float(stats.f.isf(1 - 0.5 ** (1 / clusters), 1, n - 2)) / (n - 2)
 
 
 def _row(category: str, node: xr.DataTree, smallest: int) -> dict[str, Any]:
     scores = node[SCORE_GROUP].to_dataset() if SCORE_GROUP in node.children else xr.Dataset()
-    for name in ("cluster_separability", "size"):
+    for name in (CLUSTER_SEPARABILITY, SIZE):
         if name not in scores:
             raise DataError(f"ranking: category '{category}' has no score '{name}': add that step to the plan")
-    n = node.sizes["sample"]
-    tau, size = scores["cluster_separability"].values, scores["size"].values
-    eligible = np.where((size >= smallest) & (n - size >= smallest), tau, np.nan)
-    judged = int(np.isfinite(eligible).sum())
-    row = {
-        CATEGORY: category,
-        "chance": _chance(n, judged),
-        "separability": np.nan,
-        "clustering": "",
-        "cluster": -1,
-        "size": 0,
-        "n": n,
-    }
-    if not np.isnan(eligible).all():
-        best = np.argwhere(np.isclose(eligible, np.nanmax(eligible), rtol=1e-9))
-        at, cluster = min(map(tuple, best), key=lambda found: (size[found], found))
-        row |= {
-            "separability": float(tau[at, cluster]),
-            "clustering": str(scores[CLUSTERING].values[at]),
-            "cluster": int(scores[CLUSTER].values[cluster]),
-            "size": int(size[at, cluster]),
-        }
-        if "silhouette" in scores:
-            row["silhouette"] = float(scores["silhouette"].values[at])
-    elif "silhouette" in scores:
-        row["silhouette"] = np.nan
+    n = node.sizes[SAMPLE]
+    judged = int(np.isfinite(_eligible(scores, n, smallest)).sum())
+    apart = most_separable(scores, n, smallest=smallest)
+    row = {CATEGORY: category, "chance": _chance(n, judged), "n": n}
+    row |= (apart or Apart(np.nan, "", -1, 0))._asdict()
+    if "silhouette" in scores:
+        of = scores[CLUSTERING].values.tolist().index(apart.clustering) if apart else None
+        row["silhouette"] = np.nan if of is None else float(scores["silhouette"].values[of])
     return row | {name: float(scores[name]) for name in ("eigengap", "n_strategies") if name in scores}

@@ -16,12 +16,12 @@ from ._kernels import fisher
 from .cluster import kmeans
 from .errors import DataError
 from .graph import SOURCE, TARGET, WEIGHT, as_matrix
-from .steps import CLUSTERING as CLUSTERING_ROLE
-from .steps import FEATURES, SCORE, having, matrix, result, variable
+from .measures import largest_gap, largest_share
+from .roles import CLUSTER, FEATURES, SCORE, having, makes, matrix, result, variable
+from .roles import CLUSTERING as CLUSTERING_ROLE
 
-CLUSTER = "cluster"
 
-
+@makes(SCORE)
 def eigengap(data: xr.Dataset, *, most: int | None = None) -> xr.Dataset:
     """Count the strategies by the widest gap between neighbouring eigenvalues of the Laplacian [1]_ [2]_.
 
@@ -52,13 +52,12 @@ def eigengap(data: xr.Dataset, *, most: int | None = None) -> xr.Dataset:
     >>> float(found["eigengap"].round(6)), int(found["n_strategies"])
     (0.6, 2)
     """
-    eigenvalues = variable(data, EIGENVALUE, "eigengap").values
-    gaps = np.diff(eigenvalues)[:most]
-    gap, strategies = (float(gaps.max()), int(gaps.argmax()) + 1) if gaps.size else (np.nan, 1)
-    if gaps.size and np.abs(eigenvalues).max() < _ZERO and most is None:
-        gap, strategies = np.nan, eigenvalues.size
-        if {SOURCE, TARGET, WEIGHT} <= set(data.data_vars):
-            strategies = int(connected_components(as_matrix(data), directed=False)[0])
+    eigenvalues = np.sort(variable(data, EIGENVALUE, "eigengap").values)
+    strategies = largest_gap(eigenvalues, most=most)
+    inside = strategies < eigenvalues.size
+    gap = float(eigenvalues[strategies] - eigenvalues[strategies - 1]) if inside else np.nan
+    if not inside and {SOURCE, TARGET, WEIGHT} <= set(data.data_vars):
+        strategies = int(connected_components(as_matrix(data), directed=False)[0])
     attrs = {} if most is None else {"most": most}
     return xr.Dataset(
         {
@@ -68,10 +67,7 @@ def eigengap(data: xr.Dataset, *, most: int | None = None) -> xr.Dataset:
     )
 
 
-_ZERO = 1e-6
-"""Eigenvalues of connected components, which are zero, come out of single precision below this."""
-
-
+@makes(SCORE)
 def separability(
     data: xr.Dataset,
     *,
@@ -137,6 +133,7 @@ def separability(
     )
 
 
+@makes(SCORE)
 def silhouette(
     data: xr.Dataset,
     *,
@@ -192,6 +189,7 @@ def silhouette(
     return _scores(clusterings, silhouette=result(SCORE, (CLUSTERING,), values, of=of, n_dims=x.shape[1], seed=seed))
 
 
+@makes(SCORE)
 def size(data: xr.Dataset) -> xr.Dataset:
     """Count the samples of every cluster.
 
@@ -223,6 +221,7 @@ def size(data: xr.Dataset) -> xr.Dataset:
     )
 
 
+@makes(SCORE)
 def purity(data: xr.Dataset, *, against: str = PREDICTION) -> xr.Dataset:
     """Score how far clusters agree with a variable, such as the prediction or a suspected confounder.
 
@@ -260,8 +259,7 @@ def purity(data: xr.Dataset, *, against: str = PREDICTION) -> xr.Dataset:
     for row, labels in enumerate(clusterings.values()):
         inside = labels != NOISE
         for cluster in np.unique(labels[inside]):
-            _, counts = np.unique(known[labels == cluster], return_counts=True)
-            pure[row, cluster] = counts.max() / counts.sum()
+            pure[row, cluster] = largest_share(known[labels == cluster])
         if inside.any():
             agreement[row] = adjusted_rand_score(known[inside], labels[inside])
     return _scores(
@@ -271,6 +269,7 @@ def purity(data: xr.Dataset, *, against: str = PREDICTION) -> xr.Dataset:
     )
 
 
+@makes(SCORE)
 def stability(
     data: xr.Dataset,
     *,
@@ -313,13 +312,13 @@ def stability(
     if n_seeds < 2:
         raise DataError(f"stability: n_seeds={n_seeds} leaves nothing to compare: give at least 2")
     options: dict[str, Any] = {"embedding": embedding, "n_dims": n_dims, "unit_rows": unit_rows, "name": name}
-    runs = [kmeans(data, clusters=clusters, n_init=1, seed=seed + i, **options) for i in range(n_seeds)]
+    starts = [kmeans(data, clusters=clusters, n_init=1, seed=seed + i, **options) for i in range(n_seeds)]
     means = [
-        np.mean([adjusted_rand_score(a[clustering], b[clustering]) for a, b in itertools.combinations(runs, 2)])
-        for clustering in runs[0].data_vars
+        np.mean([adjusted_rand_score(a[clustering], b[clustering]) for a, b in itertools.combinations(starts, 2)])
+        for clustering in starts[0].data_vars
     ]
     values = result(SCORE, (CLUSTERING,), np.array(means), n_seeds=n_seeds, seed=seed, embedding=embedding)
-    return xr.Dataset({"stability": values}, coords={CLUSTERING: list(map(str, runs[0].data_vars))})
+    return xr.Dataset({"stability": values}, coords={CLUSTERING: list(map(str, starts[0].data_vars))})
 
 
 def _clusterings(data: xr.Dataset, step: str) -> dict[str, NDArray]:

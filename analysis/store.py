@@ -13,7 +13,7 @@ import xarray as xr
 from relfunc.storage import save
 
 from .errors import StoreError
-from .steps import ROLE
+from .roles import ROLE
 
 log = logging.getLogger(__name__)
 

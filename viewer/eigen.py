@@ -5,33 +5,9 @@ import html
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.measures import largest_gap
+
 WIDTH, HEIGHT, FOOT = 224, 92, 14
-
-
-def largest_gap(values: NDArray[np.float64]) -> int:
-    """Return how many eigenvalues lie below the largest gap, which is how many clusters the spectrum suggests.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-        Eigenvalues in either order.
-
-    Returns
-    -------
-    int
-        Between 1 and the number of eigenvalues; 0 if there are none.
-
-    References
-    ----------
-    U. von Luxburg, A tutorial on spectral clustering, Statistics and Computing 17 (2007), section 8.3.
-
-    Examples
-    --------
-    >>> largest_gap(np.array([0.0, 0.01, 0.02, 0.5, 0.6]))
-    3
-    """
-    ordered = np.sort(values[np.isfinite(values)])
-    return int(np.diff(ordered).argmax()) + 1 if ordered.size > 1 else ordered.size
 
 
 def drawing(values: NDArray[np.float64]) -> str:

@@ -7,20 +7,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from relfunc.schema import (
-    CLUSTERING,
-    EIGENVALUE,
-    INDEX,
-    LABEL,
-    SAMPLE,
-    SCORE_GROUP,
-)
+from analysis.rank import most_separable
+from analysis.roles import CLUSTER, CLUSTER_SEPARABILITY, SIZE
+from relfunc.schema import CLUSTERING, EIGENVALUE, INDEX, LABEL, SAMPLE, SCORE_GROUP
 
 from .project import UNREADABLE, Project, gone, node_of, nodes, read_rows
 
-SEPARABILITY, CLUSTER, CLUSTER_SCORE, SIZE = "separability", "cluster", "cluster_separability", "size"
-SMALLEST: Final = 5
-"""Clusters of fewer samples, and those that leave fewer out, do not count in a ranking."""
+SEPARABILITY: Final = "separability"
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ def score_names(project: Project) -> tuple[str, ...]:
         for name, score in _scores(node).data_vars.items()
         if score.dims in ((), (CLUSTERING,))
     }
-    if any({CLUSTER_SCORE, SIZE} <= set(_scores(node)) for node in nodes(project).values()):
+    if any({CLUSTER_SEPARABILITY, SIZE} <= set(_scores(node)) for node in nodes(project).values()):
         names[SEPARABILITY] = None
     return tuple(sorted(names, key=lambda name: name != SEPARABILITY))
 
@@ -125,7 +118,7 @@ def cluster_scores(project: Project, category: str, clustering: str) -> dict[int
     """Return how separable each cluster of a clustering is, where the analysis says so."""
     if project.analysis is None:
         return {}
-    scores, name = _scores(node_of(project, category)), CLUSTER_SCORE
+    scores, name = _scores(node_of(project, category)), CLUSTER_SEPARABILITY
     if name not in scores or scores[name].dims != (CLUSTERING, CLUSTER) or clustering not in scores[CLUSTERING].values:
         return {}
     chosen = scores[name].isel({CLUSTERING: scores[CLUSTERING].values.tolist().index(clustering)})
@@ -137,16 +130,9 @@ def _is_measure(values: xr.DataArray) -> bool:
 
 
 def _ranked(category: str, scores: xr.Dataset, score: str, n: int) -> Ranked | None:
-    if score == SEPARABILITY and {CLUSTER_SCORE, SIZE} <= set(scores):
-        apart, size = scores[CLUSTER_SCORE].values, scores[SIZE].values
-        # As analysis.ranking has it: tiny clusters do not count; of two that are each other's rest, the smaller does.
-        apart = np.where((size >= SMALLEST) & (n - size >= SMALLEST), apart, np.nan)
-        if np.isnan(apart).all():
-            return None
-        best = np.argwhere(np.isclose(apart, np.nanmax(apart), rtol=1e-9))
-        at, k = min(map(tuple, best), key=lambda found: (size[found], found))
-        name, cluster = str(scores[CLUSTERING].values[at]), int(scores[CLUSTER].values[k])
-        return Ranked(category, float(apart[at, k]), name, cluster, int(size[at, k]))
+    if score == SEPARABILITY and {CLUSTER_SEPARABILITY, SIZE} <= set(scores):
+        apart = most_separable(scores, n)
+        return apart and Ranked(category, *apart)
     if score not in scores or not np.isfinite(scores[score].values).any():
         return None
     values = np.asarray(scores[score].values, float)

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.measures import largest_share
 from relfunc.schema import CLASS, NOISE
 
 from .order import from_centre
@@ -77,8 +78,7 @@ def summary(project: Project, known: Verdict, inside: NDArray, *, separability: 
     names = project.attributions[CLASS].values.astype(str)
     label, prediction = known.label[inside], known.prediction[inside]
     labels = _commonest(label, names, "several")
-    sole = label[label != NONE]
-    purity = float(np.unique(sole, return_counts=True)[1].max() / sole.size) if sole.size else np.nan
+    purity = largest_share(label[label != NONE])
     accuracy, probability = float(known.correct[inside].mean()), float(known.probability[inside].mean())
     predictions = _commonest(prediction, names, "none")
     return Summary(label.size, accuracy, probability, purity, labels, predictions, separability)

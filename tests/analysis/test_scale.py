@@ -11,9 +11,9 @@ import pytest
 import xarray as xr
 
 import analysis
-from analysis import DataError, PlanError, Store, chain, each, run, spray, step
+from analysis import DataError, PlanError, Store, chain, each, place, run, spray, step
 from analysis.plan import Step
-from analysis.steps import is_per_sample
+from analysis.roles import is_per_sample
 from relfunc import blocks, storage
 
 from .data import attributions
@@ -49,6 +49,17 @@ def tree() -> xr.DataTree:
 
 def test_a_cluster_computes_the_same(client: Any, tree: xr.DataTree) -> None:
     assert run(PLAN, attributions(), client=client).identical(tree)
+
+
+@pytest.mark.parametrize("where", ["processes", "cluster"])
+def test_named_places_change_nothing_of_the_results(
+    where: str, request: pytest.FixtureRequest, tree: xr.DataTree
+) -> None:
+    *before, branches, last = PLAN.plans
+    named = chain(place("relevance", chain(*before[:4])), *before[4:], place("more", branches), place("last", last))
+    options = {"client": request.getfixturevalue("client")} if where == "cluster" else {"workers": 2}
+    found = run(named, attributions(), **options)
+    assert all(found.children[name].identical(tree.children[name]) for name in tree.children)
 
 
 def test_workers_read_a_lazily_opened_file_and_share_the_store(client: Any, tree: xr.DataTree, tmp_path: Path) -> None:
@@ -157,11 +168,12 @@ def peak():
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 
 with relfunc.storage.open_attributions(sys.argv[1]) as data:
-    before = peak()
     pooled = analysis.chain(
         analysis.step(analysis.pool, window=16), analysis.step(analysis.flatten), analysis.step(analysis.pca)
     )
-    analysis.run(pooled, data, by=None, store=analysis.Store(sys.argv[2]))
+    run, store = analysis.run, analysis.Store(sys.argv[2])
+    before = peak()  # with all libraries, which are loaded when they are first used
+    run(pooled, data, by=None, store=store)
     print(peak() - before)
 """
 

@@ -9,6 +9,8 @@ import xarray as xr
 from scipy import linalg
 
 import analysis
+from analysis.rank import most_separable
+from viewer.eigen import drawing
 
 
 def clustered(n: int = 40, noise: int = 0, seed: int = 0) -> xr.Dataset:
@@ -107,3 +109,60 @@ def test_size_counts_samples_and_noise() -> None:
     found = analysis.size(data)
     assert found["size"].values[0].tolist() == [(data["k"].values == c).sum() for c in range(3)]
     assert found["noise"].item() == 5
+
+
+def graph_of(components: int, size: int = 3) -> xr.Dataset:
+    """Make a ring of ``size`` samples for each component, and their features."""
+    at = np.arange(components * size)
+    after = at // size * size + (at + 1) % size
+    edges = {"source": np.r_[at, after], "target": np.r_[after, at], "weight": np.ones(2 * at.size)}
+    return xr.Dataset({name: ("edge", values) for name, values in edges.items()}, {"sample": at})
+
+
+@pytest.mark.parametrize("laplacian", ["symmetric", "random-walk", "unnormalized"])
+@pytest.mark.parametrize("most", [None, 1, 4, 8])
+@pytest.mark.parametrize("n_eigenvalues", [1, 2, 8, 16])
+@pytest.mark.parametrize("components", [1, 2, 7, 8, 9, 15, 16, 17, 40])
+def test_components_are_counted_however_many(
+    components: int, n_eigenvalues: int, most: int | None, laplacian: str
+) -> None:
+    graph = graph_of(components)
+    data = graph.merge(analysis.spectral(graph, n_eigenvalues=n_eigenvalues, laplacian=laplacian))
+    found = analysis.eigengap(data, most=most)
+    # without the graph, each of the eigenvalues, which are zero, is a strategy, and there may be more
+    seen = components if components < data["eigenvalue"].size else data["eigenvalue"].size
+    assert found["n_strategies"].item() == components
+    assert analysis.eigengap(data[["eigenvalue"]], most=most)["n_strategies"].item() == seen
+    assert np.isnan(found["eigengap"]) == (seen == data["eigenvalue"].size)
+
+
+@pytest.mark.parametrize("zeros", [1, 5, 10, 12, 16])
+def test_the_score_the_plot_and_the_viewer_count_alike(zeros: int) -> None:
+    values = np.concatenate([np.zeros(zeros), np.linspace(0.5, 0.8, 16 - zeros)])
+    counted = analysis.eigengap(xr.Dataset({"eigenvalue": ("eigen", values)}))["n_strategies"].item()
+    node = xr.Dataset({"eigenvalue": ("eigen", values)})
+    plotted = analysis.plot.eigenvalues(xr.DataTree.from_dict({"/cat": node}), "cat").get(2).data - 0.5
+    assert counted == plotted == zeros
+    assert f"the largest gap after {zeros}" in drawing(values)
+
+
+@pytest.mark.parametrize("smallest", [1, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_most_separable_cluster_is_the_smaller_of_the_best(seed: int, smallest: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = rng.integers(0, 20, (3, 4)).astype(float)
+    tau = np.where(rng.random((3, 4)) < 0.3, np.nan, rng.integers(0, 3, (3, 4)))  # with ties
+    dims = "clustering", "cluster"
+    scores = xr.Dataset({"cluster_separability": (dims, tau), "size": (dims, size)})
+    scores = scores.assign_coords(clustering=["a", "b", "c"], cluster=range(4))
+    allowed = [
+        (-tau[i, k], size[i, k], i, k)
+        for i, k in itertools.product(range(3), range(4))
+        if smallest <= size[i, k] <= 30 - smallest and not np.isnan(tau[i, k])
+    ]
+    negative, of, i, k = min(allowed)
+    assert most_separable(scores, 30, smallest=smallest) == (-negative, "abc"[i], k, of)
+    tree = xr.DataTree.from_dict({"/x": xr.Dataset({"index": ("sample", range(30))}), "/x/score": scores})
+    row = analysis.ranking(tree, smallest=smallest).isel(category=0)
+    found = [row[name].item() for name in ("separability", "clustering", "cluster", "size")]
+    assert found == [-negative, "abc"[i], k, of]

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from analysis.measures import largest_gap
 from viewer import canvas
 from viewer.canvas import Window, bounds, fit
-from viewer.eigen import drawing, largest_gap
+from viewer.eigen import drawing
 from viewer.index import build
 from viewer.palette import colour, colours
 

@@ -1,7 +1,7 @@
 """Models compared, such as before and after a compensation: accuracy, and relevance of the artifact."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -10,13 +10,10 @@ from torch import Tensor, nn
 
 from relfunc import composites, gradient, lrp, relevance_at, rules
 from relfunc.assignment import AnyComposite
-from relfunc.columns import aligned
 from relfunc.interventions import activations
 
 from .concepts import ArtifactModel, Concept
-
-MODEL: Final = "model"
-GROUP: Final = "group"
+from .table import GROUP, MODEL
 
 
 def compare(
@@ -87,40 +84,6 @@ def compare(
         coords={MODEL: list(models), GROUP: list(members)},
     )
 
-
-def text(table: xr.Dataset) -> str:
-    """Lay a comparison out as text, one line for each group of samples.
-
-    Parameters
-    ----------
-    table : xarray.Dataset
-        As :func:`compare` returns it.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> values = (("model", "group"), [[1.0], [0.5]])
-    >>> print(text(xr.Dataset({"accuracy": values}, {"model": ["before", "after"], "group": ["all"]})))
-    group  accuracy before  accuracy after
-    all             100.0%           50.0%
-    """
-    columns = {GROUP: table[GROUP].values.tolist()} | ({"n": table["n"].values.tolist()} if "n" in table else {})
-    for name, (title, layout) in TITLES.items():
-        if name in table:
-            for model in table[MODEL].values:
-                columns[f"{title} {model}"] = [layout.format(v) for v in table[name].sel({MODEL: model}).values]
-    rows = [list(columns), *([str(value) for value in row] for row in zip(*columns.values(), strict=True))]
-    return aligned(rows, left={GROUP})
-
-
-TITLES: Final = {
-    "accuracy": ("accuracy", "{:.1%}"),
-    "region_relevance": ("relevance", "{:.1%}"),
-    "concept_relevance": ("concept", "{:z.2f}"),
-}
 
 Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 

@@ -1,12 +1,13 @@
-"""What a step is: a function ``Dataset -> Dataset`` whose results say by ``role`` where in the tree they belong.
+"""Roles: what a step, a function ``Dataset -> Dataset``, makes, and where in the tree its results belong.
 
 A step reads variables of the dataset it is given and returns a dataset of what it computed, and only that. Working
 variables, such as ``features`` or the edges of a graph, serve the steps after it. *Results* carry the attribute
 ``role``: an ``embedding``, a ``clustering`` or a ``score`` goes into the group of that name, an ``eigenvalue`` to the
-category itself.
+category itself. A step is made for one role, or kind of working variable, which :func:`makes` declares, so that plans
+know what may stand in its place.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ import xarray as xr
 
 from relfunc import schema
 
-from .errors import DataError
+from .errors import DataError, PlanError, listed
 
 ROLE: Final = "role"
 EMBEDDING: Final = "embedding"
@@ -24,10 +25,65 @@ SPECTRUM: Final = "eigenvalue"
 ROLES: Final = (SPECTRUM, EMBEDDING, CLUSTERING, SCORE)
 
 FEATURES: Final = "features"
+GRAPH: Final = "graph"
+CLUSTER: Final = "cluster"
+"""The dimension of scores that each cluster has."""
+CLUSTER_SEPARABILITY, SIZE = "cluster_separability", "size"
+"""The scores that a ranking needs."""
+
+MADE: Final = (schema.ATTRIBUTION, FEATURES, GRAPH, *ROLES)
+"""All that a step can be made for: working variables, and roles of results."""
 
 AnyStep = TypeVar("AnyStep", bound=Callable[..., xr.Dataset])
 _TRANSIENT = "__analysis_transient__"
 _PER_SAMPLE = "__analysis_per_sample__"
+_MAKES = "__analysis_makes__"
+
+
+def makes(*made: str) -> Callable[[AnyStep], AnyStep]:
+    """Declare what a step is made for, so that :func:`analysis.replace` puts it only where that fits.
+
+    Parameters
+    ----------
+    *made : str
+        "attribution", "features", "graph", "eigenvalue", "embedding", "clustering" or "score"; of several it makes one,
+        depending on its parameters.
+
+    Returns
+    -------
+    callable
+        A decorator that returns the same step.
+
+    Raises
+    ------
+    PlanError
+        If there is no such role.
+
+    Examples
+    --------
+    >>> @makes("score")
+    ... def most_relevant(data):
+    ...     return xr.Dataset({"most": xr.Variable((), data["attribution"].max(), {"role": "score"})})
+    """
+    check_made(made, "makes")
+
+    def declared(step: AnyStep) -> AnyStep:
+        setattr(step, _MAKES, made)
+        return step
+
+    return declared
+
+
+def made_by(step: Callable[..., Any]) -> tuple[str, ...]:
+    """Return what a step declares to make, one of these; nothing, if it declares nothing."""
+    return getattr(step, _MAKES, ())
+
+
+def check_made(made: Iterable[str], where: str) -> None:
+    """Raise an error if a step can never make one of these."""
+    unknown = [name for name in made if name not in MADE]
+    if unknown:
+        raise PlanError(f"{where}: steps make {listed(MADE)}, not {listed(unknown)}")
 
 
 def transient(step: AnyStep) -> AnyStep:
@@ -75,7 +131,7 @@ def is_per_sample(step: Callable[..., Any]) -> bool:
 def variable(data: xr.Dataset, name: str, step: str) -> xr.DataArray:
     """Return variable ``name``, or say which there are."""
     if name not in data.data_vars:
-        there = ", ".join(f"'{other}'" for other in data.data_vars) or "none"
+        there = listed(data.data_vars)
         raise DataError(f"{step}: no variable '{name}'; there are {there}: put the step that makes it before this one")
     return data[name]
 

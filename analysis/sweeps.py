@@ -5,8 +5,8 @@ import xarray as xr
 
 from relfunc.schema import CLUSTER_GROUP, CLUSTERING, SAMPLE
 
-from .errors import DataError
-from .steps import ROLE
+from .errors import DataError, listed
+from .roles import ROLE
 
 
 def sweep(node: xr.DataTree, name: str = "") -> xr.DataArray:
@@ -45,7 +45,7 @@ def sweep(node: xr.DataTree, name: str = "") -> xr.DataArray:
         if str(key).startswith(name)
     }
     if not found:
-        there = ", ".join(f"'{key}'" for key in node[CLUSTER_GROUP].data_vars) or "none"
+        there = listed(node[CLUSTER_GROUP].data_vars)
         raise DataError(f"sweep: no clustering begins with {name!r}; there are {there}")
     attrs = [labels.attrs for labels in found.values()]
     varied = [
