@@ -72,4 +72,3 @@ def _compared(table: xr.Dataset) -> dict[str, list[str]]:
             for model in table[MODEL].values:
                 columns[f"{title} {model}"] = [layout.format(v) for v in table[name].sel({MODEL: model}).values]
     return columns
-

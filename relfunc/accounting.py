@@ -6,17 +6,16 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from .arguments import as_call
 from .assignment import AnyComposite, matched
-from .facts import dead_below_zero
+from .dead import dead_below_zero
 from .function import Relevance, lrp
 from .operation import operations
 from .ops import OPS, Ops
-from .propagate import Propagate, bias_of, evaluate, share_of
+from .propagate import Propagate
 from .rewrite import Seeding, propagation
-from .tables import Rule
+from .step import summed
 from .target import Target, seed
 
 
@@ -71,7 +70,7 @@ def plan(model: nn.Module, composite: AnyComposite, *, ops: Ops = OPS, example_i
                 "type": operation.type,
                 "rule": str(f.rules[node]),
                 "matched": matched(composite, operation),
-                "forwards": _forwards(step),
+                "forwards": step.row.forwards(step),
                 "line": operation.line,
             }
         )
@@ -79,12 +78,6 @@ def plan(model: nn.Module, composite: AnyComposite, *, ops: Ops = OPS, example_i
 
 
 _PLAN_COLUMNS = ["node", "module", "operation", "type", "rule", "matched", "forwards", "line"]
-
-
-def _forwards(step: Propagate) -> int:
-    if not isinstance(step.rule, Rule) or not step.call.transposed:
-        return 0
-    return sum(not step.rule.is_forward(term) for branch in step.rule.branches for term in branch.terms)
 
 
 def audit(
@@ -139,7 +132,7 @@ def audit(
         f._lrp.check(args, kwargs, values, output)
     rows = [entry.row() for entry in ledger.entries]
     absorbed = {column: sum(row[column] for row in rows) for column in ("bias", "stabilizer", "dropped")}
-    total = {"node": "total", "rule": "", "relevance": ledger.seeded, "passed": _total(relevances), **absorbed}
+    total = {"node": "total", "rule": "", "relevance": ledger.seeded, "passed": summed(relevances), **absorbed}
     return pd.DataFrame([*rows, total], columns=_AUDIT_COLUMNS).set_index("node")
 
 
@@ -177,30 +170,11 @@ class _Ledger(fx.Interpreter):
         if isinstance(target, Propagate):
             self.entries.append(_entry(target, result, *args))
         elif isinstance(target, Seeding):
-            self.seeded = _total(result)
+            self.seeded = summed(result)
         return result
 
 
 def _entry(step: Propagate, sent: tuple[Any, ...], relevance: Any, output: Any, *values: Any) -> _Entry:
-    output, rectified = step.as_read(output, *values)
-    passed = [part for slot, part in zip(step.call.data, sent, strict=True) if slot in step.receivers]
-    entry = _Entry(step.node, str(step.rule), _total(relevance), _total(passed))
-    if not isinstance(step.rule, Rule):
-        return entry
-    if not step.call.transposed:
-        share = relevance / step.rule.stabilizer(output)
-        entry.stabilizer = _total(relevance - share * output)
-        entry.bias = entry.relevance - entry.passed - entry.stabilizer
-        return entry
-    for branch in step.rule.branches:
-        done = evaluate(step.rule, branch, step.call, output, rectified, *values)
-        share = share_of(step.rule, branch, relevance, done, output)
-        entry.stabilizer += _total(share * (step.rule.stabilizer(done.z) - done.z))
-        for term, _, weight, bias in done.parts:
-            if bias is not None:
-                entry.bias += term.sign * _total(share * bias_of(step.call, done.z, weight, bias))
-    return entry
-
-
-def _total(relevance: Any) -> float:
-    return sum(float(part.double().sum()) for part in pytree.tree_leaves(relevance) if isinstance(part, Tensor))
+    passed = summed([part for slot, part in zip(step.call.data, sent, strict=True) if slot in step.receivers])
+    absorbed = step.absorbed(passed, relevance, output, *values)
+    return _Entry(step.node, str(step.rule), summed(relevance), passed, **absorbed)

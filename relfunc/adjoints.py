@@ -1,12 +1,12 @@
 """Adjoints: the transposed Jacobians of common operations without parameters, written out.
 
 Differentiating an operation runs it forward again, and compilers do not take a derivative within a derivative; what is
-not in the table here is differentiated all the same (:meth:`relfunc.calls.Call.transpose`). An adjoint takes the
-cotangent of the operation's output and then the operation's own arguments.
+not in the table here is differentiated all the same (:meth:`relfunc.calls.Call.transpose`).
 """
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -14,7 +14,21 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .spellings import words
+
+@dataclass(frozen=True)
+class Adjoint:
+    """The transposed Jacobian of an operation.
+
+    Parameters
+    ----------
+    apply : callable
+        ``(cotangent of the output, *the operation's arguments) -> cotangent of its first argument``.
+    by_shape : bool
+        Whether it reads nothing of that argument but its shape.
+    """
+
+    apply: Callable[..., Any]
+    by_shape: bool
 
 
 def _reshaped(cotangent: Tensor, x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -116,13 +130,13 @@ def _pair(value: Any) -> list[int]:
     return [int(value)] * 2 if isinstance(value, int) else [*value] * (3 - len(value))
 
 
-def adjoint_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any] | None:
+def adjoint_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Adjoint | None:
     """Look up the adjoint of a call, unless its arguments are such as the adjoint does not take."""
     adjoint = ADJOINTS.get(name)
     if adjoint is None or not args or (name == "getitem" and not _is_basic(args[1])):
         return None
     try:
-        inspect.signature(adjoint).bind(None, *args, **kwargs)
+        inspect.signature(adjoint.apply).bind(None, *args, **kwargs)
     except TypeError:
         return None
     return adjoint
@@ -135,7 +149,7 @@ def _is_basic(index: Any) -> bool:
     )
 
 
-ADJOINTS: Final[dict[str, Callable[..., Any]]] = {
+_SHAPES: Final = {
     **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous"), _reshaped),
     **dict.fromkeys(("transpose", "t"), _swapped),
     "cat": _split_up,
@@ -145,15 +159,16 @@ ADJOINTS: Final[dict[str, Callable[..., Any]]] = {
     "getitem": _put,
     "sum": _spread,
     "mean": _averaged,
+}
+_VALUES: Final = {
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "relu": _relu,
 }
-"""By canonical name of torch's operation: ``(cotangent, *its arguments) -> cotangent of its first argument``."""
 
-BY_SHAPE: Final = words(
-    "view reshape flatten unflatten squeeze unsqueeze contiguous permute transpose t cat chunk split unbind getitem "
-    "sum mean"
-)
-"""Those that read nothing of the operation's input but its shape."""
+ADJOINTS: Final[dict[str, Adjoint]] = {
+    **{name: Adjoint(apply, by_shape=True) for name, apply in _SHAPES.items()},
+    **{name: Adjoint(apply, by_shape=False) for name, apply in _VALUES.items()},
+}
+"""By canonical name of torch's operation."""

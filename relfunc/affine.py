@@ -26,7 +26,6 @@ _ARGUMENTS: Final = {
     "batch_norm": "input running_mean running_var weight bias training momentum eps",
 }
 _TORCH_BATCH_NORM: Final = "input weight bias running_mean running_var training momentum eps cudnn_enabled"
-_CUDNN_BATCH_NORM: Final = "input weight bias running_mean running_var training exponential_average_factor epsilon"
 
 
 def bind_affine(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
@@ -50,7 +49,7 @@ def bind_affine(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
         if op is None or op.kind != "affine" or name is None:
             continue
         if "batch_norm" in name:
-            names = _TORCH_BATCH_NORM if node.target is torch.batch_norm else _ARGUMENTS["batch_norm"]
+            names = _ARGUMENTS["batch_norm"] if node.target is F.batch_norm else _TORCH_BATCH_NORM
             _scale_and_shift(graph, node, bound(node, names))
         elif name in _ARGUMENTS:
             given = bound(node, _ARGUMENTS[name])
@@ -121,14 +120,15 @@ def two_dimensional(x: Tensor) -> Tensor:
 def _scale_and_shift(graph: fx.Graph, node: fx.Node, given: dict[str, Any]) -> None:
     """Replace a batch norm by a scale and shift per channel."""
     mean, variance = given.get("running_mean"), given.get("running_var")
+    eps = given.get("eps", given.get("epsilon", 1e-5))
     if given.get("training") and mean is not None:
         raise CanonizeError(f"{described(node)} is in training mode and would update its statistics: call model.eval()")
     if mean is None or variance is None:
-        args = (given["input"], given.get("weight"), given.get("bias"), given.get("eps", 1e-5))
+        args = (given["input"], given.get("weight"), given.get("bias"), eps)
         node.target, node.args, node.kwargs = batch_normalized, args, {}
         return
     with graph.inserting_before(node):
-        scale = graph.call_function(norm_scale, (variance, given.get("weight"), given.get("eps", 1e-5)))
+        scale = graph.call_function(norm_scale, (variance, given.get("weight"), eps))
         shift = graph.call_function(norm_shift, (mean, scale, given.get("bias")))
     node.target, node.args, node.kwargs = scale_shift, (given["input"], scale, shift), {}
 

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from .module_tree import wrapped
 
 
 @dataclass(frozen=True)
-class Slot:
+class Argument:
     """One argument of a forward.
 
     Parameters
@@ -46,14 +45,14 @@ class Arguments:
     ----------
     signature : inspect.Signature
         Of the forward.
-    slots : tuple of Slot
+    slots : tuple of Argument
         One for each of its arguments.
     examples : dict
         Tensors by placeholder, while the model is captured.
     """
 
     signature: inspect.Signature
-    slots: tuple[Slot, ...]
+    slots: tuple[Argument, ...]
     examples: dict[str, Tensor] = field(default_factory=dict, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -136,10 +135,10 @@ class Arguments:
                     if is_tensor:
                         values.append(leaf)
                     else:
-                        _check_fixed(Slot(slot.name, slot.kind, True, kept), leaf)
+                        _check_fixed(Argument(slot.name, slot.kind, True, kept), leaf)
         return values
 
-    @cached_property
+    @property
     def _is_plain(self) -> bool:
         """Whether each argument is one placeholder and has a place, so that a call need not be taken apart."""
         places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -248,13 +247,13 @@ def arguments_of(model: nn.Module, example_inputs: Any = None) -> Arguments:
             continue
         leaves, spec = pytree.tree_flatten(found.arguments[name])
         kept = tuple(Tensor if isinstance(leaf, Tensor) else leaf for leaf in leaves)
-        slot = Slot(name, parameter.kind, value=kept, spec=spec)
+        slot = Argument(name, parameter.kind, value=kept, spec=spec)
         slots.append(slot)
         examples.update({n: leaf for n, leaf in zip(placeholder_names(slot), leaves, strict=True) if n})
     return Arguments(signature, tuple(slots), examples)
 
 
-def placeholder_names(slot: Slot) -> list[str]:
+def placeholder_names(slot: Argument) -> list[str]:
     """Return the name of the placeholder of each leaf of an example; empty for one that is no tensor."""
     leaves = slot.value
     if len(leaves) == 1 and leaves[0] is Tensor:
@@ -262,15 +261,15 @@ def placeholder_names(slot: Slot) -> list[str]:
     return [f"{slot.name}_{i}" if leaf is Tensor else "" for i, leaf in enumerate(leaves)]
 
 
-def _without_example(parameter: inspect.Parameter) -> Slot:
+def _without_example(parameter: inspect.Parameter) -> Argument:
     if parameter.kind is parameter.VAR_KEYWORD:
-        return Slot(parameter.name, parameter.kind, fixed=True, value={})
+        return Argument(parameter.name, parameter.kind, fixed=True, value={})
     if parameter.default is not parameter.empty:
-        return Slot(parameter.name, parameter.kind, fixed=True, value=parameter.default)
-    return Slot(parameter.name, parameter.kind)
+        return Argument(parameter.name, parameter.kind, fixed=True, value=parameter.default)
+    return Argument(parameter.name, parameter.kind)
 
 
-def _check_fixed(slot: Slot, value: Any) -> None:
+def _check_fixed(slot: Argument, value: Any) -> None:
     same = value is slot.value or (not isinstance(value, Tensor) and bool(value == slot.value))
     if not same:
         raise CaptureError(

@@ -16,7 +16,8 @@ from .errors import RelfuncError, warn
 from .facts import Facts
 from .operation import Operation, operations
 from .ops import Op
-from .tables import AnyRule, Rule, Term
+from .rules import row_of
+from .tables import AnyRule
 
 
 class CompositeError(RelfuncError, ValueError):
@@ -99,7 +100,9 @@ class Row:
 
     def matches(self, operation: Operation) -> bool:
         """Whether an operation gets this row's rule."""
-        return self.concerns(operation) and (self.by not in _OF_MODULES or _suits(self.rule, operation))
+        if not self.concerns(operation):
+            return False
+        return self.by not in _OF_MODULES or row_of(self.rule).suits(self.rule, operation.kind)
 
     def concerns(self, operation: Operation) -> bool:
         """Whether an operation is what the pattern says, be the rule for it or not."""
@@ -223,9 +226,10 @@ def assign(graph: fx.Graph, known: Facts, composite: AnyComposite) -> dict[fx.No
         where = _place(operation)
         if rule is None:
             raise CompositeError(f"no rule for {where}: {_way_out(operation, known.ops.get(node))}")
-        if isinstance(rule, Rule) and known.data.intersection(_parameter_nodes(node, operation)):
+        if row_of(rule).constant_weights and known.data.intersection(_parameter_nodes(node, operation)):
             raise CompositeError(
-                f"the weights of {where} depend on the input, so that {rule.name} has no meaning there"
+                f"the weights of {where} depend on the input, so that {rule} has no meaning there: write it as a "
+                "product of two values, to which another is added"
             )
         assigned[node] = rule
     if isinstance(composite, Composite):
@@ -319,26 +323,6 @@ _TAKES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "name": (_is_text, "a shell-style pattern for paths of modules"),
     **dict.fromkeys(("module", "within"), (_is_module_class, "a class of modules, or names of such, separated by |")),
     "where": (callable, "a function (Operation) -> bool"),
-}
-
-
-def _suits(rule: AnyRule, operation: Operation) -> bool:
-    """Whether a rule given by a module's path is meant for one of the module's operations."""
-    if isinstance(rule, Rule):
-        in_proportion = all(branch.terms == (Term(),) for branch in rule.branches)
-        return operation.kind == "affine" or (operation.kind == "combination" and in_proportion)
-    return operation.kind in _MEANT_FOR.get(getattr(rule, "name", ""), _ANY_KIND)
-
-
-_ANY_KIND: Final = {"affine", "combination", "activation", "pool", "product", "other"}
-_MEANT_FOR: Final = {
-    "pass": {"activation", "scaling", "affine"},
-    "guided_backprop": {"activation"},
-    "deconvnet": {"activation"},
-    "beta_smooth": {"activation"},
-    "proportional": {"pool"},
-    "signal": {"product"},
-    "bilinear": {"product"},
 }
 
 

@@ -22,7 +22,7 @@ NONNEGATIVE: Final[Interval] = (0.0, math.inf)
 GATE: Final[Interval] = (0.0, 1.0)
 
 
-def bounds_of(node: fx.Node, op: Op, known: Mapping[fx.Node, Interval]) -> Interval:
+def bounds_of(node: fx.Node, op: Op, bounds: Mapping[fx.Node, Interval]) -> Interval:
     """Bound a node's values by those of what it is computed from.
 
     Parameters
@@ -31,7 +31,7 @@ def bounds_of(node: fx.Node, op: Op, known: Mapping[fx.Node, Interval]) -> Inter
         A call.
     op : Op
         Its row.
-    known : mapping
+    bounds : mapping
         The bounds of all nodes before that depend on the input.
 
     Returns
@@ -41,29 +41,29 @@ def bounds_of(node: fx.Node, op: Op, known: Mapping[fx.Node, Interval]) -> Inter
     """
     prove = _PROOFS.get(spelling(node.target) or "")
     if prove is not None:
-        found = prove(node, known)
+        found = prove(node, bounds)
         if found is not None:
             return found if not any(map(math.isnan, found)) else ANY
     if op.gate:
         return GATE
     if op.sign == "always":
         return NONNEGATIVE
-    inputs = [known.get(n, ANY) for n in _data(node, known)]
+    inputs = [bounds.get(n, ANY) for n in _data(node, bounds)]
     if op.kind == "move" and op.sign == "kept":
-        return _hull([*inputs, *_others(node, known)])
-    if op.sign == "kept" and inputs and all(low >= 0 for low, _ in [*inputs, *_others(node, known)]):
+        return _hull([*inputs, *_others(node, bounds)])
+    if op.sign == "kept" and inputs and all(low >= 0 for low, _ in [*inputs, *_others(node, bounds)]):
         return NONNEGATIVE
     return ANY
 
 
-def _data(node: fx.Node, known: Mapping[fx.Node, Interval]) -> list[fx.Node]:
-    return [n for n in node.all_input_nodes if n in known]
+def _data(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> list[fx.Node]:
+    return [n for n in node.all_input_nodes if n in bounds]
 
 
-def _others(node: fx.Node, known: Mapping[fx.Node, Interval]) -> list[Interval]:
-    """Bounds of the constant tensors that enter a joining of tensors: nothing is known of them."""
+def _others(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> list[Interval]:
+    """Bounds of the constant tensors that enter a joining of tensors: nothing is bounds of them."""
     joined = spelling(node.target) in _JOINING
-    return [ANY for n in node.all_input_nodes if n not in known and joined]
+    return [ANY for n in node.all_input_nodes if n not in bounds and joined]
 
 
 _JOINING: Final = words(
@@ -76,9 +76,9 @@ def _hull(intervals: Sequence[Interval]) -> Interval:
     return (min(low for low, _ in intervals), max(high for _, high in intervals)) if intervals else ANY
 
 
-def _of(a: Any, known: Mapping[fx.Node, Interval]) -> Interval:
+def _of(a: Any, bounds: Mapping[fx.Node, Interval]) -> Interval:
     if isinstance(a, fx.Node):
-        return known.get(a, ANY)
+        return bounds.get(a, ANY)
     return (float(a), float(a)) if isinstance(a, bool | int | float) else ANY
 
 
@@ -103,16 +103,16 @@ def _times(a: Interval, b: Interval) -> Interval:
     return min(products), max(products)
 
 
-def _sum(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval | None:
+def _sum(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval | None:
     if node.kwargs or len(node.args) != 2:
         return ANY
     a, step = node.args
-    if isinstance(step, fx.Node) and (blend := _blend(a, step, known)) is not None:
+    if isinstance(step, fx.Node) and (blend := _blend(a, step, bounds)) is not None:
         return blend
-    return _plus(_of(a, known), _of(step, known))
+    return _plus(_of(a, bounds), _of(step, bounds))
 
 
-def _blend(a: Any, step: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval | None:
+def _blend(a: Any, step: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval | None:
     """Bound ``a + (b - a) * w`` with w between 0 and 1, which lies between a and b."""
     if spelling(step.target) != "mul" or len(step.args) != 2 or step.kwargs:
         return None
@@ -121,26 +121,26 @@ def _blend(a: Any, step: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval
         return None
     if len(difference.args) != 2 or difference.kwargs:
         return None
-    low, high = _of(weight, known)
+    low, high = _of(weight, bounds)
     b, other = difference.args
-    return _hull([_of(a, known), _of(b, known)]) if other is a and low >= 0 and high <= 1 else None
+    return _hull([_of(a, bounds), _of(b, bounds)]) if other is a and low >= 0 and high <= 1 else None
 
 
-def _difference(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval | None:
+def _difference(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval | None:
     if node.kwargs or len(node.args) != 2:
         return ANY
-    a, b = (_of(operand, known) for operand in node.args)
+    a, b = (_of(operand, bounds) for operand in node.args)
     a, b = (b, a) if spelling(node.target) == "rsub" else (a, b)
     return _plus(a, _negative(b))
 
 
-def _product(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval | None:
+def _product(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval | None:
     if node.kwargs or len(node.args) != 2:
         return ANY
     a, b = node.args
     if a is b:
-        return _square(_of(a, known))
-    return _times(_of(a, known), _of(b, known))
+        return _square(_of(a, bounds))
+    return _times(_of(a, bounds), _of(b, bounds))
 
 
 def _square(a: Interval) -> Interval:
@@ -148,9 +148,9 @@ def _square(a: Interval) -> Interval:
     return (max(low, 0.0), high) if a[0] >= 0 or a[1] <= 0 else (0.0, high)
 
 
-def _power(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval | None:
+def _power(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval | None:
     exponent = node.args[1] if len(node.args) == 2 else None
-    low, high = _of(node.args[0], known) if node.args else ANY
+    low, high = _of(node.args[0], bounds) if node.args else ANY
     if not isinstance(exponent, int | float) or exponent <= 0:
         return ANY
     if low >= 0:
@@ -162,17 +162,17 @@ def _exp(a: float) -> float:
     return math.exp(a) if a < 700 else math.inf
 
 
-def _quotient(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval | None:
+def _quotient(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval | None:
     if node.kwargs or len(node.args) != 2 or not isinstance(node.args[1], int | float) or not node.args[1]:
         return ANY
-    return _times(_of(node.args[0], known), (1 / node.args[1], 1 / node.args[1]))
+    return _times(_of(node.args[0], bounds), (1 / node.args[1], 1 / node.args[1]))
 
 
 def _clamped(lowest: str, highest: str, default: Interval) -> Proof:
-    def prove(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval:
-        low, high = _of(node.args[0] if node.args else node.kwargs.get("input"), known)
-        least = _of(_argument(node, 1, lowest, default[0]), known)
-        most = _of(_argument(node, 2, highest, default[1]), known)
+    def prove(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
+        low, high = _of(node.args[0] if node.args else node.kwargs.get("input"), bounds)
+        least = _of(_argument(node, 1, lowest, default[0]), bounds)
+        most = _of(_argument(node, 2, highest, default[1]), bounds)
         low, high = max(low, least[0]), max(high, least[1])
         return min(low, most[0]), min(high, most[1])
 
@@ -180,8 +180,8 @@ def _clamped(lowest: str, highest: str, default: Interval) -> Proof:
 
 
 def _of_first(function: Callable[[Interval], Interval]) -> Callable[[fx.Node, Mapping[fx.Node, Interval]], Interval]:
-    def prove(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval:
-        return function(_of(node.args[0] if node.args else node.kwargs.get("input"), known))
+    def prove(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
+        return function(_of(node.args[0] if node.args else node.kwargs.get("input"), bounds))
 
     return prove
 
@@ -195,47 +195,47 @@ def _with_zero(a: Interval) -> Interval:
 
 
 def _of_all(function: Callable[[Interval], Interval]) -> Proof:
-    def prove(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval:
-        found = function(_hull([known.get(n, ANY) for n in node.all_input_nodes]))
+    def prove(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
+        found = function(_hull([bounds.get(n, ANY) for n in node.all_input_nodes]))
         return found if spelling(node.target) not in {"fold", "col2im"} else _times(found, (0.0, math.inf))
 
     return prove
 
 
-def _averaged(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval:
+def _averaged(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
     if node.kwargs.get("divisor_override") is not None or len(node.args) > 6:
         return ANY
-    return _of_first(_with_zero)(node, known)
+    return _of_first(_with_zero)(node, bounds)
 
 
-def _softplus(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval:
+def _softplus(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
     beta = _argument(node, 1, "beta", 1)
     return NONNEGATIVE if isinstance(beta, int | float) and beta > 0 else ANY
 
 
-def _viewed(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval:
+def _viewed(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
     as_type = any(isinstance(a, torch.dtype) for a in (*node.args, *node.kwargs.values()))
-    return ANY if as_type else _of_first(_same)(node, known)
+    return ANY if as_type else _of_first(_same)(node, bounds)
 
 
-def _padded(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval:
+def _padded(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
     """Bound what a constant is put around."""
     is_native = spelling(node.target) == "constant_pad_nd"
     mode = "constant" if is_native else _argument(node, 2, "mode", "constant")
-    inner = _of(node.args[0] if node.args else node.kwargs.get("input"), known)
+    inner = _of(node.args[0] if node.args else node.kwargs.get("input"), bounds)
     if mode != "constant":
         return inner
-    return _hull([inner, _of(_argument(node, 2 if is_native else 3, "value", 0), known)])
+    return _hull([inner, _of(_argument(node, 2 if is_native else 3, "value", 0), bounds)])
 
 
-def _interpolated(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval:
+def _interpolated(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
     convex = {"nearest", "nearest-exact", "linear", "bilinear", "trilinear", "area"}
-    inner = _of(node.args[0] if node.args else node.kwargs.get("input"), known)
+    inner = _of(node.args[0] if node.args else node.kwargs.get("input"), bounds)
     return inner if _argument(node, 3, "mode", "nearest") in convex else ANY
 
 
-def _greatest(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval | None:
-    operands = [_of(a, known) for a in node.args]
+def _greatest(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval | None:
+    operands = [_of(a, bounds) for a in node.args]
     if len(operands) != 2 or node.kwargs:
         return ANY
     (a, b), (c, d) = operands
@@ -243,13 +243,13 @@ def _greatest(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval | No
     return (min(a, c), min(b, d)) if least else (max(a, c), max(b, d))
 
 
-def _masked(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval:
+def _masked(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
     operands = pytree.tree_leaves([*node.args, *node.kwargs.values()])
-    return _hull([_of(operands[0], known), _of(operands[-1], known)])
+    return _hull([_of(operands[0], bounds), _of(operands[-1], bounds)])
 
 
-def _selected(node: fx.Node, known: Mapping[fx.Node, Interval]) -> Interval:
-    return _hull([_of(a, known) for a in node.args[1:]]) if len(node.args) == 3 else ANY
+def _selected(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
+    return _hull([_of(a, bounds) for a in node.args[1:]]) if len(node.args) == 3 else ANY
 
 
 _PROOFS: Final[dict[str, Proof]] = {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .adjoints import adjoint_of
+from .adjoints import Adjoint, adjoint_of
 from .affine import scale_shift
 from .ops import Op, find, name_of
 from .spellings import spelling
@@ -41,11 +41,11 @@ class Call:
     ----------
     name : str
         Name of the function, for people.
-    known : str
+    spelling : str
         Canonical name of torch's function; empty for another.
     transposed : str
         Under which name :data:`relfunc.transposes.TRANSPOSES` has it; empty for all but affine operations of ours.
-    adjoint : callable or None
+    adjoint : Adjoint or None
         Its transposed Jacobian, if that is written out.
     """
 
@@ -55,25 +55,25 @@ class Call:
     data: tuple[int, ...]
     op: Op | None = None
     name: str = field(init=False)
-    known: str = field(init=False)
+    spelling: str = field(init=False)
     transposed: str = field(init=False)
-    adjoint: Callable[..., Any] | None = field(init=False)
+    adjoint: Adjoint | None = field(init=False)
 
     def __post_init__(self) -> None:
         op = self.op or find(self.target)
-        known = spelling(self.target) or ""
-        affine = known or ("scale_shift" if self.target is scale_shift else "")
+        name = spelling(self.target) or ""
+        affine = name or ("scale_shift" if self.target is scale_shift else "")
         within = set(self.data) <= set(_slots(self.args[:1]))
         by_weights = within and op is not None and op.kind == "affine" and affine in TRANSPOSES
         derived = {
             "op": op,
             "name": name_of(self.target),
-            "known": known,
+            "spelling": name,
             "transposed": affine if by_weights else "",
-            "adjoint": adjoint_of(known, self.args, self.kwargs) if known and within else None,
+            "adjoint": adjoint_of(name, self.args, self.kwargs) if name and within else None,
         }
-        for name, value in derived.items():
-            object.__setattr__(self, name, value)
+        for attribute, value in derived.items():
+            object.__setattr__(self, attribute, value)
 
     def __call__(self, *values: Any) -> Any:
         """Run the operation."""
@@ -82,11 +82,11 @@ class Call:
 
     def transpose(self, cotangent: Any, *values: Any) -> tuple[Any, ...]:
         """Multiply by the transposed Jacobian at ``values``; one result for each data slot."""
-        if self.known == "add" and not self.kwargs:
+        if self.spelling == "add" and not self.kwargs:
             return tuple(sum_to(cotangent, values[slot].shape) for slot in self.data)
         if self.adjoint is not None:
             args, kwargs = _filled((self.args, self.kwargs), values)
-            grads = self.adjoint(cotangent, *args, **kwargs)
+            grads = self.adjoint.apply(cotangent, *args, **kwargs)
             slots = _slots(self.args[:1])
             return (
                 tuple(grads[slots.index(slot)] for slot in self.data)

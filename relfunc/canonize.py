@@ -26,6 +26,11 @@ __all__ = ["CanonizeError", "canonize", "functional", "resolved"]
 def canonize(graph: fx.Graph, ops: Ops = OPS) -> fx.Graph:
     """Bring a captured graph into the form that relevance is propagated through.
 
+    The passes build on each other. What is unused goes first, so that a value with one reader is seen to have one.
+    Definitions are written out next, since some hold a matrix product; linear layers, biases, scales and shifts are
+    recognised among calls that are all in one form; and batch norms are folded last, into what is affine by then. Every
+    pass looks rows up anew, since the one before has changed the calls.
+
     Parameters
     ----------
     graph : torch.fx.Graph
@@ -119,6 +124,7 @@ def drop_identities(graph: fx.Graph) -> None:
 
 
 def _refuse_random(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
+    """Refuse what draws random numbers: its relevance would be another on each call, and nobody would see it."""
     for node in calls(graph):
         op = find(node.target, rows)
         if op is not None and op.random:
@@ -129,11 +135,18 @@ def _refuse_random(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
 
 
 def _unpack(graph: fx.Graph, rows: Mapping[Any, Op], alone: Mapping[str, Any]) -> None:
-    """Replace an operation that returns statistics or indices beside its result, and nobody reads them."""
+    """Replace an operation that returns statistics or indices beside its result, and nobody reads them.
+
+    The result is then the call itself and no longer an item of a tuple, as if the operation had been written without
+    them, and the call bears the name of the module that returned it. Who reads the others keeps the tuple: their
+    relevance is that of several outputs.
+    """
     for node in calls(graph):
         name = spelling(node.target) or ""
         if name not in alone or find(node.target, rows) is None:
             continue
+        for reader in [reader for reader in node.users if not reader.users and reader.target is operator.getitem]:
+            graph.erase_node(reader)
         readers = list(node.users)
         if all(reader.target is operator.getitem and reader.args[1] == 0 for reader in readers):
             node.target = alone[name] or node.target
@@ -144,7 +157,8 @@ def _unpack(graph: fx.Graph, rows: Mapping[Any, Op], alone: Mapping[str, Any]) -
                 graph.erase_node(reader)
 
 
-_WITH_INDICES: Final = {
+_WITH_INDICES: Final[dict[str, Any]] = {
+    "native_dropout": None,
     "max_pool1d_with_indices": F.max_pool1d,
     "max_pool2d_with_indices": F.max_pool2d,
     "max_pool3d_with_indices": F.max_pool3d,
@@ -155,7 +169,7 @@ _WITH_STATISTICS: Final[dict[str, Any]] = dict.fromkeys(
 
 
 def _drop_dropout(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
-    """Remove what does nothing in evaluation mode."""
+    """Replace what does nothing in evaluation mode by the identity, which keeps the value that the module returns."""
     for node in calls(graph):
         op = find(node.target, rows)
         if op is None or op.type != "dropout" or spelling(node.target) is None:

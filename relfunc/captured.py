@@ -14,13 +14,13 @@ from torch import Tensor, fx, nn
 from .arguments import Arguments, arguments_of
 from .canonize import functional, resolved
 from .checked import Checked
-from .errors import CaptureError
+from .errors import CaptureError, is_ours
 from .exporting import export
+from .functions import compiled, lifted
 from .graphs import calls, mapped
 from .ops import OPS, Ops, name_of
 from .packing import packed, unpacked
 from .passes import Pass, name_of_pass, passed
-from .rewrite import compiled, lifted
 from .storage import replacing
 from .tracing import UntraceableError, trace
 
@@ -420,5 +420,5 @@ def _first_line(error: BaseException) -> str:
 
 def _where(error: BaseException) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/torch/" not in f.filename]
-    frames = [f for f in frames if Path(f.filename).parent != Path(__file__).parent]
+    frames = [f for f in frames if not is_ours(f.filename)]
     return f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""

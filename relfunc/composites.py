@@ -1,5 +1,6 @@
 """Composites: which rule each operation gets, as tables of rows that compare, hash, pickle and print."""
 
+from inspect import signature
 from typing import Any
 
 from . import rules
@@ -41,24 +42,23 @@ _GRADIENT = (Row("type", "*", rules.gradient()),)
 
 
 def base(stabilizer: float | Stabilizer = 1e-6) -> tuple[Row, ...]:
-    """Return the rows that every relevance-conserving composite shares.
+    """Return the rows that every relevance-conserving composite shares, as the rows of the rules say.
 
     Parameters
     ----------
     stabilizer : float or callable
-        Keeps the denominators of sums and means off zero.
+        Of sums, means and matrix products: see :mod:`relfunc.stabilizers`.
 
     Returns
     -------
     tuple of Row
     """
-    return (
-        Row("type", "activation|batch_norm|scaling", rules.pass_()),
-        Row("type", "sum|average_pool|interpolation", rules.norm(stabilizer=stabilizer)),
-        Row("type", "matrix_product", rules.bilinear(stabilizer=stabilizer)),
-        Row("type", "product", rules.signal()),
-        Row("type", "max_pool|move", rules.gradient()),
-    )
+    rows = []
+    for row in rules.RULES.values():
+        if row.base and row.make is not None:
+            stabilized = {"stabilizer": stabilizer} if "stabilizer" in signature(row.make).parameters else {}
+            rows.append(Row("type", row.base, row.make(**stabilized)))
+    return tuple(rows)
 
 
 def epsilon_gamma_box(
@@ -79,7 +79,7 @@ def epsilon_gamma_box(
     epsilon, gamma : float
         Parameters of the rules.
     stabilizer : float or callable
-        Keeps the other denominators off zero.
+        Of the other rules: see :mod:`relfunc.stabilizers`.
     zero_params : str or tuple of str
         ``"weight"`` or ``"bias"`` to take as zero.
 
@@ -110,7 +110,7 @@ def epsilon_plus(
     epsilon : float
         Of the epsilon rule.
     stabilizer : float or callable
-        Keeps the other denominators off zero.
+        Of the other rules: see :mod:`relfunc.stabilizers`.
     zero_params : str or tuple of str
         ``"weight"`` or ``"bias"`` to take as zero.
 
@@ -137,7 +137,7 @@ def epsilon_plus_flat(
     epsilon : float
         Of the epsilon rule.
     stabilizer : float or callable
-        Keeps the other denominators off zero.
+        Of the other rules: see :mod:`relfunc.stabilizers`.
     zero_params : str or tuple of str
         ``"weight"`` or ``"bias"`` to take as zero.
 
@@ -164,7 +164,7 @@ def epsilon_alpha2_beta1(
     epsilon : float
         Of the epsilon rule.
     stabilizer : float or callable
-        Keeps the other denominators off zero.
+        Of the other rules: see :mod:`relfunc.stabilizers`.
     zero_params : str or tuple of str
         ``"weight"`` or ``"bias"`` to take as zero.
 
@@ -191,7 +191,7 @@ def epsilon_alpha2_beta1_flat(
     epsilon : float
         Of the epsilon rule.
     stabilizer : float or callable
-        Keeps the other denominators off zero.
+        Of the other rules: see :mod:`relfunc.stabilizers`.
     zero_params : str or tuple of str
         ``"weight"`` or ``"bias"`` to take as zero.
 
@@ -214,7 +214,7 @@ def excitation_backprop(*, stabilizer: float | Stabilizer = 1e-6, zero_params: s
     Parameters
     ----------
     stabilizer : float or callable
-        Keeps denominators off zero.
+        Of all rules: see :mod:`relfunc.stabilizers`.
     zero_params : str or tuple of str
         ``"weight"`` or ``"bias"`` to take as zero.
 

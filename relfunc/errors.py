@@ -52,6 +52,11 @@ def warn(message: str, category: type[Warning]) -> None:
         Of the warning.
     """
     frame, level = sys._getframe(0), 0
-    while frame is not None and Path(frame.f_code.co_filename).parent == Path(__file__).parent:
+    while frame is not None and is_ours(frame.f_code.co_filename):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level + 1)
+
+
+def is_ours(filename: str) -> bool:
+    """Whether a file is this package's, so that a user has no use for its lines."""
+    return Path(filename).is_relative_to(Path(__file__).parent)

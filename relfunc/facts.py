@@ -1,7 +1,7 @@
 """Facts that a canonical graph proves about its values, before anything runs.
 
 They simplify rules (:func:`relfunc.tables.simplify`): a term for negative inputs is dropped where no input can be
-negative, a branch for negative outputs where no relevance can arrive at one. What cannot be proved is not assumed.
+negative. What cannot be proved is not assumed.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,6 @@ from torch.utils import _pytree as pytree
 from .bounds import ANY, Interval, bounds_of
 from .ops import Op, op_of
 from .spellings import spelling
-from .tables import AnyRule, Elementary, Rule
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,8 @@ def _at(node: fx.Node, op: Op | None, data: set[fx.Node]) -> Op | None:
     places = [i for i, a in enumerate(operands) if isinstance(a, fx.Node) and a in data]
     if op.kind == "static" or not places:
         return op
+    if op.kind == "affine" and 1 in places and 2 not in places and spelling(node.target) is not None:
+        return replace(op, kind="product", type="matrix_product", matrix=True)  # the weight is a value like another
     if len(places) == 1 and (op.alone or op.second):
         here = op.second if op.second is not None and places[0] > 0 else op.alone
         return op if here is None else replace(here, name=op.name, type=here.type or here.kind, memory=op.memory)
@@ -100,56 +101,3 @@ _NO_SCALING = (
     "the table declares it as scaling by a constant, but several of its values depend on the input: declare it as "
     "Op('product') or Op('combination')"
 )
-
-
-def dead_below_zero(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule]) -> dict[fx.Node, fx.Node]:
-    """Find the nodes at which relevance vanishes wherever their value is not positive.
-
-    That holds where every reader is a ReLU whose own relevance vanishes where its output is zero, because every
-    operation behind it multiplies by its input.
-
-    Parameters
-    ----------
-    graph : torch.fx.Graph
-        A canonical graph.
-    known : Facts
-        Its facts.
-    rules : mapping
-        The rule of every operation.
-
-    Returns
-    -------
-    dict
-        From such a node to one ReLU of it, whose values equal the node's wherever relevance arrives.
-    """
-    vanishing: set[fx.Node] = set()
-    for node in reversed(graph.nodes):
-        if node in known.data and node.users and all(_vanishes(u, known, rules, vanishing) for u in node.users):
-            vanishing.add(node)
-    found: dict[fx.Node, fx.Node] = {}
-    for node in known.data:
-        users = list(node.users)
-        if users and all(_is_passed_relu(user, rules) and user in vanishing for user in users):
-            found[node] = users[0]
-    return found
-
-
-def _vanishes(user: fx.Node, known: Facts, rules: Mapping[fx.Node, AnyRule], vanishing: set[fx.Node]) -> bool:
-    """Whether the relevance that one reader of a value sends to it is zero where the value is zero."""
-    if user.op == "output":
-        return False
-    if user not in known.data:
-        return True
-    rule, op = rules.get(user), known.ops.get(user)
-    if isinstance(rule, Rule):
-        return rule.multiplies_input
-    if op is None or not isinstance(rule, Elementary) or user not in vanishing:
-        return False
-    if rule.name == "pass":
-        return op.type in {"relu", "scaling"}
-    return rule.name == "gradient" and (op.kind == "move" or op.type == "max_pool") and spelling(user.target) != "pad"
-
-
-def _is_passed_relu(node: fx.Node, rules: Mapping[fx.Node, AnyRule]) -> bool:
-    rule = rules.get(node)
-    return spelling(node.target) == "relu" and isinstance(rule, Elementary) and rule.name == "pass"

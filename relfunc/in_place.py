@@ -1,9 +1,17 @@
 """In place: operations that write to their argument become operations that return a new value.
 
-A write is replaced by what it computes, and every later reader of the tensor it wrote to reads that instead. This is
-right as long as nobody reads the old memory under another name: of a tensor that shares its memory (a view of it, or
-what it is a view of), a later reader would see the write, and is refused. Whether memory may be shared is a column of
-the operation's row; of a function without a row it is assumed.
+A write ``y = f_(x)`` becomes ``y = f(x)``, and who reads ``x`` later reads ``y`` instead. Why that is the same:
+
+- A reader of ``x`` before the write sees what it saw. One behind it saw what was written, which is ``y``; a view of
+  ``x`` made behind the write is such a reader, so it and all that is made of it are right as well.
+- What is left are other names of the same memory: views of ``x`` made before, what ``x`` is itself a view of, and other
+  views of that. A reader of one of these behind the write saw what was written, and would not any more: it is refused.
+  One before the write saw the old values, and still does.
+- The memory of inputs and parameters is read by the caller, behind everything: writing to any name of it is refused.
+
+Names of one memory are found by following calls whose output may be memory of their first argument, forwards and
+backwards. Whether it may is a column of the operation's row, of torch's other operations what their schemas say, and
+assumed of functions that nobody knows: refusing too much is an error that says so, refusing too little a wrong result.
 """
 
 import inspect
@@ -27,7 +35,10 @@ class CanonizeError(RelfuncError, ValueError):
 
 
 def make_functional(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
-    """Replace each in-place operation, and let later readers of what it wrote read its result.
+    """Replace each in-place operation, and let later readers of what it wrote to read its result.
+
+    Calls are taken in the order in which they run, so that of several writes to one tensor each finds what the one
+    before returned in the place of the tensor.
 
     Parameters
     ----------
@@ -83,7 +94,7 @@ def copied_onto(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor
 
 
 def _numbers(graph: fx.Graph) -> set[fx.Node]:
-    """Sizes and what is computed from them: ``n += 1`` writes to nothing."""
+    """Find sizes and what is computed from them: numbers are no memory, so that ``n += 1`` writes to nothing."""
     numbers: set[fx.Node] = set()
     for node in calls(graph):
         home = getattr(node.target, "__module__", "")
@@ -126,7 +137,11 @@ def _functional(node: fx.Node) -> Any:
 
 
 def _aliases(node: fx.Node, rows: Mapping[Any, Op], writer: fx.Node) -> Iterator[fx.Node]:
-    """Yield the node and the nodes whose memory it may share, but for what writes to it."""
+    """Yield the node and the nodes whose memory it may share, but for what writes to it.
+
+    Both directions are followed from every node that is found: of two views of one tensor, the way from one to the
+    other leads back to the tensor and forth again. The write itself is left out: what it returns is the new value.
+    """
     pending, seen = [node], set()
     while pending:
         current = pending.pop()

@@ -11,32 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from .adjoints import BY_SHAPE
-from .calls import Call
 from .memory import rectified
 from .ops import op_of
-from .tables import AnyRule, Elementary
-
-
-def reads_shapes_only(rule: AnyRule, call: Call) -> bool:
-    """Whether a rule looks at nothing of an operation's values but their shapes.
-
-    Parameters
-    ----------
-    rule : Rule, Elementary or callable
-        As :func:`relfunc.propagate.Propagate` takes it.
-    call : Call
-        The operation.
-
-    Returns
-    -------
-    bool
-    """
-    if not isinstance(rule, Elementary):
-        return False
-    if rule.name == "signal":
-        return call.op is not None and not call.op.matrix
-    return rule.name == "pass" or (rule.name == "gradient" and call.adjoint is not None and call.known in BY_SHAPE)
 
 
 def shape_of(value: Any) -> Any:

@@ -111,6 +111,9 @@ _DEFINITIONS: Final[dict[str, tuple[str, Any]]] = {
 def reunite(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
     """Find the shrinking activations in what :func:`torch.export.export` makes of them.
 
+    Taken apart they are differences of a value and a function of it, to which a rule would send relevance that cancels;
+    the last call becomes the activation, and what it was made of is read by nobody.
+
     Parameters
     ----------
     graph : torch.fx.Graph
@@ -155,6 +158,10 @@ _SHRINKING: Final = words("sub tanh where le gt abs mul sign")
 def recognise(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
     """Find linear layers, biases, scales and shifts.
 
+    Only what depends on the input is looked at: constants among themselves are computed as they are written. A chain of
+    constants that multiply and are added is followed to its last operation first and written once, as one scale and
+    shift, so that it gets one rule, and its sums do not take relevance from the value as if they were inputs.
+
     Parameters
     ----------
     graph : torch.fx.Graph
@@ -179,7 +186,10 @@ def recognise(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
 
 
 def _make_linear(graph: fx.Graph, node: fx.Node, name: str, found: set[fx.Node]) -> None:
-    """Make a product with a constant matrix a linear layer."""
+    """Make a product with a constant matrix a linear layer, so that composites give it the rule of one.
+
+    Only where the constant is known to be a matrix: of more axes it is another matrix for each sample or head.
+    """
     if name == "einsum":
         pair = _einsum_as_linear(node, found)
     elif name in {"mm", "matmul"} and len(node.args) == 2 and not node.kwargs:
@@ -238,7 +248,10 @@ _STEPS: Final = words("add sub rsub mul div neg")
 
 
 def _extend(node: fx.Node, name: str, found: set[fx.Node], chains: dict[fx.Node, _Chain]) -> None:
-    """Follow a value through one more operation with a constant."""
+    """Follow a value through one more operation with a constant.
+
+    A value that is read elsewhere too ends its chain: it is needed as it is, and a new chain starts from it.
+    """
     operands: tuple[Any, ...] = node.args
     if node.kwargs or not 1 <= len(operands) <= 2 or len(within(operands, found)) != 1:
         return
@@ -253,7 +266,12 @@ def _extend(node: fx.Node, name: str, found: set[fx.Node], chains: dict[fx.Node,
 
 
 def _write(graph: fx.Graph, last: fx.Node, chain: _Chain, rows: Mapping[Any, Op]) -> None:
-    """Write a chain as one scale and shift; or a sum with a constant as the bias it is."""
+    """Write a chain as one scale and shift; or a sum with a constant as the bias it is.
+
+    The chain ``x -> (x - m) / s * g + b`` is ``scale * x + shift``; step by step, multiplying changes both and adding
+    the shift alone. It stays as it was written where it only multiplies or only adds, which has a rule as it is; where
+    a constant's shape is unknown; and where it is of numbers alone and stands beside no affine operation.
+    """
     names = [_op_name(step, rows) for step in chain.steps]
     constants = [a for step in chain.steps for a in step.args if a is not chain.root and a not in chain.steps]
     if names == ["add"] and _add_bias(graph, last, chain.root, constants[0], rows):
@@ -319,7 +337,11 @@ _AFFINE: Final = words("linear conv1d conv2d conv3d conv_transpose1d conv_transp
 
 
 def _add_bias(graph: fx.Graph, node: fx.Node, before: fx.Node, bias: Any, rows: Mapping[Any, Op]) -> bool:
-    """Make a constant that is added to a linear layer without a bias its bias."""
+    """Make a constant that is added to a linear layer without a bias its bias.
+
+    The constant must have one number for each output channel, and nothing else may read the sum without it. The layer
+    moves down to where the sum was, because the constant may be computed between the two.
+    """
     name = _op_name(before, rows)
     if name not in _AFFINE or len(before.users) != 1 or before.args[2:] != (None,):
         return False

@@ -12,13 +12,14 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from torch import fx
 
-from .spellings import plain, spelling, words
+from .spellings import plain, spelling
 
 Kind: TypeAlias = Literal[
     "affine", "combination", "scaling", "activation", "product", "pool", "move", "static", "other"
 ]
 Sign: TypeAlias = Literal["unknown", "kept", "always"]
 Memory: TypeAlias = Literal["", "own", "shared"]
+Returns: TypeAlias = Literal["tensor", "several", "over an axis", "number"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Op:
         Whether it is linear in each of several tensors, so that it is not linear in them together.
     refused : str
         Why no composite of relfunc's has a rule for it: the end of an error's message.
+    returns : {"tensor", "several", "over an axis", "number"}
+        What it returns: a tensor; several; several if it is given an axis; or no tensor, if it is given a stand-in.
     random : bool
         Whether it draws random numbers, so that a model that uses it is no function of its input.
     name : str
@@ -66,6 +69,7 @@ class Op:
     matrix: bool = False
     bilinear: bool = False
     refused: str = ""
+    returns: Returns = "tensor"
     random: bool = False
     name: str = ""
 
@@ -78,9 +82,10 @@ def _rows(kind: Kind, names: str, sign: Sign = "unknown", **columns: Any) -> dic
     return {name: Op(kind, sign, name=name, **{"type": kind, **columns}) for name in names.split()}
 
 
-def _others(names: str) -> dict[str, Op]:
+def _others(names: str, returns: Returns = "tensor") -> dict[str, Op]:
     return {
-        name: Op("other", type=name, memory="own", refused=_NO_RULE.format(name), name=name) for name in names.split()
+        name: Op("other", type=name, memory="own", refused=_NO_RULE.format(name), returns=returns, name=name)
+        for name in names.split()
     }
 
 
@@ -122,7 +127,7 @@ OPS: Final[Ops] = {
     **_rows("activation", "softsign tanhshrink hardshrink softshrink expm1 log1p sinh asinh erf atan", "kept"),
     **_rows("activation", "hardtanh clamp clamp_min reciprocal deg2rad rad2deg _prelu_kernel", "kept"),
     **_rows("activation", "threshold clamp_max logsigmoid log log2 log10 logit nan_to_num"),
-    **_rows("activation", "sin cos tan asin acos acosh atanh erfc erfinv lgamma digamma sinc positive"),
+    **_rows("activation", "sin cos tan asin acos acosh atanh erfc erfinv lgamma digamma sinc"),
     # --- products
     **_rows("product", "mul", "kept", alone=_SCALING, memory="own"),
     **_rows(
@@ -136,11 +141,18 @@ OPS: Final[Ops] = {
     **_rows("product", "chain_matmul bilinear", type="matrix_product", alone=_LINEAR_MAP, memory="own", matrix=True),
     # --- choosing
     **_rows("pool", "max_pool1d max_pool2d max_pool3d", "kept", type="max_pool", memory="own"),
-    **_rows("pool", "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices", "kept", type="max_pool"),
     **_rows("pool", "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", "kept", type="max_pool"),
-    **_rows("pool", "adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices", "kept", type="max_pool"),
-    **_rows("pool", "amax amin max min aminmax maximum minimum fmax fmin", "kept", type="max_pool"),
-    **_rows("pool", "topk kthvalue median nanmedian mode cummax cummin sort msort", "kept", type="max_pool"),
+    **_rows("pool", "amax amin maximum minimum fmax fmin msort", "kept", type="max_pool"),
+    **_rows(
+        "pool",
+        "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d_with_indices "
+        "adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices",
+        "kept",
+        type="max_pool",
+        returns="several",
+    ),
+    **_rows("pool", "topk kthvalue cummax cummin sort aminmax", "kept", type="max_pool", returns="several"),
+    **_rows("pool", "max min median nanmedian mode", "kept", type="max_pool", returns="over an axis"),
     # --- moving
     **_rows(
         "move", "view reshape flatten unflatten permute transpose movedim t squeeze unsqueeze", "kept", memory="shared"
@@ -153,25 +165,26 @@ OPS: Final[Ops] = {
     ),
     **_rows(
         "move",
-        "broadcast_to broadcast_tensors meshgrid diagonal unfold as_strided swapdims atleast_1d",
+        "broadcast_to diagonal unfold as_strided atleast_1d atleast_2d atleast_3d getitem",
         "kept",
         memory="shared",
     ),
     **_rows(
         "move",
-        "atleast_2d atleast_3d chunk split tensor_split hsplit vsplit dsplit unbind getitem",
+        "chunk split tensor_split hsplit vsplit dsplit unbind split_with_sizes broadcast_tensors meshgrid",
+        "kept",
+        memory="shared",
+        returns="several",
+    ),
+    **_rows(
+        "move",
+        "contiguous to _to_copy float double half bfloat16 type type_as",
         "kept",
         memory="shared",
     ),
     **_rows(
         "move",
-        "split_with_sizes contiguous to _to_copy float double half bfloat16 type type_as",
-        "kept",
-        memory="shared",
-    ),
-    **_rows(
-        "move",
-        "two_dimensional of_shape identity view_as_real real positive cpu cuda .T .mT .H .mH .real",
+        "two_dimensional of_shape identity view_as_real real positive cpu cuda",
         "kept",
         memory="shared",
     ),
@@ -189,14 +202,16 @@ OPS: Final[Ops] = {
         "move", "tril triu im2col diag diag_embed pixel_shuffle pixel_unshuffle channel_shuffle", "kept", memory="own"
     ),
     **_rows("move", "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d", "kept", memory="own"),
-    **_rows("move", "replication_pad2d replication_pad3d native_channel_shuffle", "kept", memory="own"),
+    **_rows("move", "replication_pad2d replication_pad3d", "kept", memory="own"),
     **_rows("move", "embedding", memory="own"),
     **_rows("move", "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout", "kept", type="dropout"),
-    **_rows("move", "feature_alpha_dropout native_dropout stochastic_depth", "kept", type="dropout"),
+    **_rows("move", "feature_alpha_dropout", "kept", type="dropout"),
+    **_rows("move", "native_dropout", "kept", type="dropout", returns="several"),
     # --- carrying no relevance
-    **_rows("static", "size dim ndimension numel getattr len is_contiguous sym_size sym_numel stride"),
-    **_rows("static", "is_floating_point is_complex is_nonzero is_same_size element_size get_device as_captured"),
-    **_rows("static", "gt ge lt le eq ne isnan isinf isfinite isposinf isneginf isclose equal allclose signbit"),
+    **_rows("static", "size dim ndimension numel getattr len stride sym_size sym_numel", returns="number"),
+    **_rows("static", "is_floating_point is_complex is_contiguous is_nonzero is_same_size is_tensor", returns="number"),
+    **_rows("static", "element_size get_device result_type equal allclose", returns="number"),
+    **_rows("static", "gt ge lt le eq ne isnan isinf isfinite isposinf isneginf isclose signbit as_captured"),
     **_rows("static", "argmax argmin argsort bucketize searchsorted count_nonzero any all nonzero argwhere"),
     **_rows("static", "logical_and logical_or logical_not logical_xor bitwise_not bitwise_and bitwise_or and or xor"),
     **_rows("static", "invert floor ceil round trunc sign sgn heaviside floor_divide long int bool short byte"),
@@ -224,14 +239,13 @@ OPS: Final[Ops] = {
         memory="own",
         refused=_NO_RULE.format("div"),
     ),
-    **_others("softmax log_softmax softmin layer_norm group_norm instance_norm rms_norm native_layer_norm"),
-    **_others(
-        "native_group_norm local_response_norm normalize scaled_dot_product_attention lstm gru rnn_tanh rnn_relu"
-    ),
-    **_others("multi_head_attention_forward lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell cumprod prod logsumexp"),
-    **_others("std var norm cdist std_mean var_mean cosine_similarity pairwise_distance atan2 hypot linalg.norm cross"),
-    **_others("linalg.vector_norm linalg.matrix_norm grid_sampler grid_sample frexp logaddexp logcumsumexp addcdiv"),
-    **_others("addbmm addr remainder fmod frac _softmax _log_softmax _weight_norm renorm"),
+    **_others("softmax log_softmax softmin layer_norm group_norm instance_norm rms_norm local_response_norm normalize"),
+    **_others("scaled_dot_product_attention cumprod prod logsumexp std var norm cdist cosine_similarity cross"),
+    **_others("pairwise_distance atan2 hypot linalg.norm linalg.vector_norm linalg.matrix_norm grid_sampler"),
+    **_others("grid_sample logaddexp logcumsumexp addcdiv addbmm addr remainder fmod frac _softmax _log_softmax"),
+    **_others("_weight_norm renorm gru_cell rnn_tanh_cell rnn_relu_cell"),
+    **_others("native_layer_norm native_group_norm lstm gru rnn_tanh rnn_relu lstm_cell", "several"),
+    **_others("multi_head_attention_forward std_mean var_mean frexp", "several"),
 }
 """By canonical name (:func:`relfunc.spellings.spelling`); rows of a user's stand under his functions themselves."""
 
@@ -248,7 +262,7 @@ def table(ops: Ops) -> dict[Any, Op]:
     -------
     dict
         From canonical name, or a function that is not torch's, to its row. A row of the user's for a function of
-        torch's keeps what ours says of memory and name.
+        torch's keeps what ours says of memory, of what it returns, and of its name.
     """
     arranged: dict[Any, Op] = {}
     for key, op in ops.items():
@@ -274,6 +288,7 @@ def _declared(name: str, op: Op) -> Op:
         "alone": op.alone or (ours.alone if same else None),
         "second": op.second or (ours.second if same else None),
         "bilinear": op.bilinear or ours.kind == "product",
+        "returns": ours.returns,
     }
     return replace(op, name=name, **kept)
 
@@ -356,24 +371,3 @@ def op_of(node: fx.Node) -> Op | None:
     Op or None
     """
     return node.meta.get("op")
-
-
-# --- what a call returns -------------------------------------------------------------------------------
-
-NUMBERS: Final = words(
-    "size dim ndimension numel nelement len is_floating_point is_complex is_contiguous stride element_size get_device "
-    "is_same_size is_nonzero allclose equal result_type is_tensor sym_size sym_numel getattr"
-)
-"""Functions that return no tensor, if they are given a stand-in."""
-
-SEVERAL: Final = words(
-    "chunk split tensor_split hsplit vsplit dsplit unbind split_with_sizes broadcast_tensors meshgrid topk sort "
-    "kthvalue cummax cummin aminmax std_mean var_mean lstm gru rnn_tanh rnn_relu frexp lstm_cell "
-    "multi_head_attention_forward "
-    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices native_layer_norm native_group_norm "
-    "adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices"
-)
-"""Functions that return several tensors."""
-
-OVER_AN_AXIS: Final = words("max min median nanmedian mode")
-"""Functions that return values and indices if they are given an axis."""

@@ -6,7 +6,6 @@ compile and further differentiation act on it as on any other code; each value i
 """
 
 import operator
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +15,16 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from .calls import Call, Slot, is_smooth, zeros_like
+from .dead import dead_below_zero
 from .errors import CaptureError, TargetError
-from .facts import Facts, dead_below_zero
+from .facts import Facts
+from .functions import compiled, lifted
 from .graphs import mapped
-from .lifetimes import overwrite_unread, reads_shapes_only, shape_of
+from .lifetimes import shape_of
 from .memory import plus
-from .propagate import Propagate, needs_output
-from .tables import AnyRule, Elementary, Rule, simplify
+from .propagate import Propagate
+from .rules import row_of
+from .tables import AnyRule
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,36 +110,6 @@ def rewrite(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule], at:
     return Program(compiled(forward), compiled(joint), tuple(n.name for n in inputs), paths, tuple(names), structure)
 
 
-def lifted(
-    graph: fx.Graph, paths: Sequence[str], further: Sequence[str] = ()
-) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
-    """Copy a graph without its output, with its parameters as placeholders behind the inputs."""
-    copy = fx.Graph()
-    copies = {node: copy.placeholder(node.name) for node in graph.nodes if node.op == "placeholder"}
-    identifiers = [re.sub(r"\W", "_", path) for path in paths]
-    parameters = {
-        path: copy.placeholder(f"p{i}_{name}") for i, (path, name) in enumerate(zip(paths, identifiers, strict=True))
-    }
-    for name in further:
-        copy.placeholder(name)
-    for node in graph.nodes:
-        if node.op == "get_attr":
-            copies[node] = parameters[node.target]
-        elif node.op == "call_function":
-            args, kwargs = mapped(copies.__getitem__, (node.args, dict(node.kwargs)))
-            copies[node] = copy.create_node(node.op, node.target, args, kwargs, node.name)
-            copies[node].meta = dict(node.meta)
-    return copy, copies
-
-
-def compiled(graph: fx.Graph) -> fx.GraphModule:
-    """Turn a finished graph without attributes into a function."""
-    graph.eliminate_dead_code()
-    overwrite_unread(graph)
-    graph.lint()
-    return fx.GraphModule(torch.nn.Module(), graph)
-
-
 @dataclass(frozen=True, eq=False)
 class Seeding:
     """Relevance of each distinct output: ``(seed, result, *outputs) -> relevances``.
@@ -217,17 +189,18 @@ class _Backward:
         """Send a node's relevance on to what it was computed from."""
         if node not in self._relevance:
             return
-        relevance, rule = self._relevance[node], self._rules[node]
+        relevance = self._relevance[node]
         owned = relevance in self._owned and node.name not in self._wanted
-        step, values = propagation(node, self._known, rule, node in self._dead, owned)
-        output = self._dead.get(node, node) if needs_output(step.rule) else None
-        reads = self._shape if reads_shapes_only(step.rule, step.call) else self._copies.__getitem__
+        step, values = propagation(node, self._known, self._rules[node], node in self._dead, owned)
+        output = self._dead.get(node, node) if "output" in step.reads else None
+        reads = self._copies.__getitem__ if "values" in step.reads else self._shape
         args = (relevance, None if output is None else self._copies[output], *map(reads, values))
         sent = self._joint.call_function(step, args)
+        memory, alone = step.row.memory, len(step.call.data) == 1
         for i, slot in enumerate(step.call.data):
             if slot in step.receivers:
                 part = self._joint.call_function(operator.getitem, (sent, i))
-                if isinstance(rule, Rule) or (isinstance(rule, Elementary) and owned and len(step.call.data) == 1):
+                if memory == "own" or (memory == "shared" and owned and alone):
                     self._owned.add(part)
                 self.add(values[slot], part)
 
@@ -253,9 +226,7 @@ def propagation(
     data = tuple(i for i, value in enumerate(values) if value in known.data)
     target: Any = node.target
     call = Call(target, args, kwargs, data, known.ops.get(node))
-    receivers = data
-    if isinstance(rule, Elementary) and rule.name == "signal":
-        receivers = tuple(i for i in data if values[i] not in known.gates) or data
-    if isinstance(rule, Rule):
-        rule = simplify(rule, nonnegative=values[data[0]] in known.nonnegative, dead_below_zero=dead)
-    return Propagate(rule, call, receivers, dead, node.name, owned), values
+    row = row_of(rule)
+    receivers = row.receives(data, frozenset(i for i in data if values[i] in known.gates))
+    simple = row.simplify(rule, values[data[0]] in known.nonnegative, dead)
+    return Propagate(simple, call, receivers, dead, node.name, owned), values

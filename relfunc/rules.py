@@ -1,13 +1,20 @@
-"""Rules: functions that make the table, or name the function, by which relevance passes an operation."""
+"""Rules: functions that make the table, or name the function, by which relevance passes an operation.
 
-from dataclasses import replace
+Each stands in the file of its family with its row (:class:`relfunc.step.RuleRow`): all that any pass asks of it.
+"""
+
 from typing import Any, Final
 
-import torch
-
+from . import derivative, elementwise, linear, pooling, product
+from .derivative import *  # noqa: F403  (what its __all__ names)
+from .elementwise import *  # noqa: F403
 from .errors import RuleError
+from .linear import *  # noqa: F403
+from .pooling import *  # noqa: F403
+from .product import *  # noqa: F403
+from .read import TABLE
 from .stabilizers import Clipping, NormScaled, Plain, Stabilizer
-from .stabilizers import stabilizer as as_stabilizer
+from .step import PropagateError, RuleRow, Step
 from .tables import ALL, NEGATIVE, NONE, POSITIVE, AnyRule, Branch, Elementary, Rule, Term, simplify
 
 __all__ = [
@@ -25,473 +32,61 @@ __all__ = [
     "RuleError",
     "Stabilizer",
     "Term",
-    "alpha_beta",
-    "beta_smooth",
-    "bilinear",
-    "deconvnet",
-    "epsilon",
-    "flat",
-    "gamma",
-    "gradient",
-    "guided_backprop",
-    "norm",
-    "pass_",
-    "proportional",
-    "signal",
     "simplify",
-    "wsquare",
-    "zbox",
-    "zplus",
 ]
-
-# --- rules for affine operations -------------------------------------------------------------------
-
-
-def epsilon(epsilon: float | Stabilizer = 1e-6, *, zero_params: str | tuple[str, ...] = ()) -> Rule:
-    r"""Relevance in proportion to each input's contribution: :math:`x \odot J^T (R / \mathrm{st}(z))`.
-
-    Parameters
-    ----------
-    epsilon : float or callable
-        Added to the denominator away from zero, in units of the output; or a stabilizer.
-    zero_params : str or tuple of str
-        ``"weight"`` or ``"bias"`` to take as zero.
-
-    Returns
-    -------
-    Rule
-
-    References
-    ----------
-    Bach et al., "On pixel-wise explanations for non-linear classifier decisions by layer-wise relevance
-    propagation", PLoS ONE 2015, equation 58.
-
-    Examples
-    --------
-    >>> print(epsilon(0.1))
-    epsilon(epsilon=0.1)
-    """
-    return _rule("epsilon", (Branch((Term(),)),), epsilon, zero_params, {"epsilon": epsilon})
+__all__ += derivative.__all__
+__all__ += elementwise.__all__
+__all__ += linear.__all__
+__all__ += pooling.__all__
+__all__ += product.__all__
 
 
-def zplus(*, stabilizer: float | Stabilizer = 1e-6, zero_params: str | tuple[str, ...] = ()) -> Rule:
-    """Only contributions that raise the output; for inputs of any sign.
+def row_of(rule: AnyRule) -> RuleRow:
+    """Look up what is known of a rule.
 
     Parameters
     ----------
-    stabilizer : float or callable
-        Keeps the denominator off zero.
-    zero_params : str or tuple of str
-        ``"weight"`` or ``"bias"`` to take as zero.
+    rule : Rule, Elementary or callable
+        One of relfunc's, a table of the user's, or a function of his.
 
     Returns
     -------
-    Rule
-
-    References
-    ----------
-    Montavon et al., "Explaining nonlinear classification decisions with deep Taylor decomposition", Pattern
-    Recognition 2017, section 4.2; Bach et al. 2015, equation 60 with α = 1, β = 0.
-
-    Examples
-    --------
-    >>> print(zplus())
-    zplus(stabilizer=1e-06)
-    """
-    return _rule("zplus", (Branch(_RAISING, sign=1),), stabilizer, zero_params, {"stabilizer": stabilizer})
-
-
-def alpha_beta(
-    alpha: float = 2.0,
-    beta: float = 1.0,
-    *,
-    stabilizer: float | Stabilizer = 1e-6,
-    zero_params: str | tuple[str, ...] = (),
-) -> Rule:
-    """Contributions that raise the output weighted by α, those that lower it by −β.
-
-    Parameters
-    ----------
-    alpha, beta : float
-        Not negative, with ``alpha - beta == 1`` up to rounding, so that relevance is conserved.
-    stabilizer : float or callable
-        Keeps the denominators off zero.
-    zero_params : str or tuple of str
-        ``"weight"`` or ``"bias"`` to take as zero.
-
-    Returns
-    -------
-    Rule
+    RuleRow
 
     Raises
     ------
     RuleError
-        If α or β is negative or their difference is not one.
-
-    References
-    ----------
-    Bach et al., PLoS ONE 2015, equation 60.
+        If it is none of them.
 
     Examples
     --------
-    >>> print(alpha_beta(2.2, 1.2))
-    alpha_beta(alpha=2.2, beta=1.2, stabilizer=1e-06)
+    >>> row_of(pass_()).reads, row_of(lambda call, values, output, relevance: relevance).reads
+    ((), ('values', 'output'))
     """
-    if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-9:
-        raise RuleError(f"alpha={alpha} and beta={beta}: both must be 0 or more and alpha - beta must be 1")
-    branches = (Branch(_RAISING, scale=alpha, sign=1), Branch(_LOWERING, scale=-beta, sign=-1))
-    return _rule(
-        "alpha_beta", branches, stabilizer, zero_params, {"alpha": alpha, "beta": beta, "stabilizer": stabilizer}
-    )
-
-
-def gamma(
-    gamma: float = 0.25, *, stabilizer: float | Stabilizer = 1e-6, zero_params: str | tuple[str, ...] = ()
-) -> Rule:
-    """Favour contributions of the output's own sign by a factor 1 + γ; for inputs and outputs of any sign.
-
-    Parameters
-    ----------
-    gamma : float
-        0 is the epsilon rule; the limit of large γ is :func:`zplus` for positive outputs.
-    stabilizer : float or callable
-        Keeps the denominators off zero.
-    zero_params : str or tuple of str
-        ``"weight"`` or ``"bias"`` to take as zero in the numerators and denominators.
-
-    Returns
-    -------
-    Rule
-
-    References
-    ----------
-    Montavon et al., "Layer-wise relevance propagation: an overview", 2019, section 10.2.3; generalised to inputs of
-    any sign by Andéol et al., "Learning domain invariant representations by joint Wasserstein distance
-    minimization", Neural Networks 2023, equation 20.
-
-    Examples
-    --------
-    >>> print(gamma(0.5))
-    gamma(gamma=0.5, stabilizer=1e-06)
-    """
-    if not 0 <= gamma < float("inf"):
-        raise RuleError(f"gamma is {gamma}: give a finite number of 0 or more")
-    more, less = (1.0 + gamma, 1.0), (1.0, 1.0 + gamma)
-    branches = (
-        Branch((Term(POSITIVE, more, more), Term(NEGATIVE, less, NONE)), gate=1, sign=1),
-        Branch((Term(POSITIVE, less, less), Term(NEGATIVE, more, NONE)), gate=-1, sign=-1),
-    )
-    return _rule("gamma", branches, stabilizer, zero_params, {"gamma": gamma, "stabilizer": stabilizer})
-
-
-def zbox(
-    low: Any, high: Any, *, stabilizer: float | Stabilizer = 1e-6, zero_params: str | tuple[str, ...] = ()
-) -> Rule:
-    """For an input layer whose values are bounded, such as pixels.
-
-    Parameters
-    ----------
-    low, high : float, sequence or tensor
-        The bounds, which broadcast to the input as torch does: a per-channel bound of an image has shape (3, 1, 1).
-    stabilizer : float or callable
-        Keeps the denominator off zero.
-    zero_params : str or tuple of str
-        ``"weight"`` or ``"bias"`` to take as zero.
-
-    Returns
-    -------
-    Rule
-
-    Raises
-    ------
-    RuleError
-        If a lower bound is above its upper bound.
-
-    References
-    ----------
-    Montavon et al., Pattern Recognition 2017, section 4.1 (the z^B rule).
-
-    Examples
-    --------
-    >>> print(zbox(-1, 1))
-    zbox(low=-1.0, high=1.0, stabilizer=1e-06)
-    """
-    bounds = (_numbers(low), _numbers(high))
-    try:
-        crossed = bool((torch.tensor(bounds[0]) > torch.tensor(bounds[1])).any())
-    except RuntimeError as error:
-        raise RuleError(f"the shapes of low and high do not broadcast: {error}") from error
-    if crossed:
-        raise RuleError(f"low={bounds[0]} is above high={bounds[1]}: swap them")
-    terms = (Term(), Term("low", POSITIVE, POSITIVE, -1), Term("high", NEGATIVE, NEGATIVE, -1))
-    options = {"low": bounds[0], "high": bounds[1], "stabilizer": stabilizer}
-    made = _rule("zbox", (Branch(terms),), stabilizer, zero_params, options)
-    return replace(made, bounds=bounds)
-
-
-def wsquare(*, stabilizer: float | Stabilizer = 1e-6, zero_params: str | tuple[str, ...] = ()) -> Rule:
-    """Relevance in proportion to the squared weights, whatever the input: for an unbounded input layer.
-
-    Parameters
-    ----------
-    stabilizer : float or callable
-        Keeps the denominator off zero.
-    zero_params : str or tuple of str
-        ``"weight"`` or ``"bias"`` to take as zero.
-
-    Returns
-    -------
-    Rule
-
-    References
-    ----------
-    Montavon et al., Pattern Recognition 2017, section 4.1 (the w² rule).
-
-    Examples
-    --------
-    >>> print(wsquare())
-    wsquare(stabilizer=1e-06)
-    """
-    branch = Branch((Term("one", "square", "square"),), sign=1)
-    return _rule("wsquare", (branch,), stabilizer, zero_params, {"stabilizer": stabilizer})
-
-
-def flat(*, stabilizer: float | Stabilizer = 1e-6) -> Rule:
-    """Relevance spread evenly over each output's inputs: for an input layer where the region matters.
-
-    Parameters
-    ----------
-    stabilizer : float or callable
-        Keeps the denominator off zero.
-
-    Returns
-    -------
-    Rule
-
-    References
-    ----------
-    Lapuschkin et al., "Unmasking Clever Hans predictors and assessing what machines really learn", Nature
-    Communications 2019, supplementary note 3.
-
-    Examples
-    --------
-    >>> print(flat())
-    flat(stabilizer=1e-06)
-    """
-    return _rule("flat", (Branch((Term("one", "one", NONE),), sign=1),), stabilizer, (), {"stabilizer": stabilizer})
-
-
-def norm(*, stabilizer: float | Stabilizer = 1e-6) -> Rule:
-    """Relevance in proportion to contributions, for operations without parameters: sums, means, average pooling.
-
-    Parameters
-    ----------
-    stabilizer : float or callable
-        Keeps the denominator off zero.
-
-    Returns
-    -------
-    Rule
-
-    Examples
-    --------
-    >>> print(norm())
-    norm(stabilizer=1e-06)
-    """
-    return _rule("norm", (Branch((Term(),)),), stabilizer, (), {"stabilizer": stabilizer})
-
-
-_RAISING: Final = (Term(POSITIVE, POSITIVE, POSITIVE), Term(NEGATIVE, NEGATIVE, NONE))
-_LOWERING: Final = (Term(POSITIVE, NEGATIVE, NEGATIVE), Term(NEGATIVE, POSITIVE, NONE))
-
-
-# --- rules for other operations ----------------------------------------------------------------------
-
-
-def pass_() -> Elementary:
-    """Relevance passes an elementwise operation unchanged.
-
-    Returns
-    -------
-    Elementary
-
-    Examples
-    --------
-    >>> print(pass_())
-    pass()
-    """
-    return Elementary("pass")
-
-
-def gradient() -> Elementary:
-    """Relevance follows the operation's own derivative, as an ordinary cotangent.
-
-    For max pooling this is winner-takes-all; for operations that only move values it is exact.
-
-    Returns
-    -------
-    Elementary
-
-    Examples
-    --------
-    >>> print(gradient())
-    gradient()
-    """
-    return Elementary("gradient")
-
-
-def guided_backprop() -> Elementary:
-    """Gradient of a ReLU, cut where the cotangent is negative.
-
-    Returns
-    -------
-    Elementary
-
-    References
-    ----------
-    Springenberg et al., "Striving for simplicity: the all convolutional net", ICLR workshop 2015, section 3.4.
-
-    Examples
-    --------
-    >>> print(guided_backprop())
-    guided_backprop()
-    """
-    return Elementary("guided_backprop")
-
-
-def deconvnet() -> Elementary:
-    """Use a ReLU of the cotangent in place of a ReLU's gradient.
-
-    Returns
-    -------
-    Elementary
-
-    References
-    ----------
-    Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014, section 2.1.
-
-    Examples
-    --------
-    >>> print(deconvnet())
-    deconvnet()
-    """
-    return Elementary("deconvnet")
-
-
-def beta_smooth(beta: float = 10.0) -> Elementary:
-    """Gradient of a softplus of sharpness β in place of a ReLU's.
-
-    Parameters
-    ----------
-    beta : float
-        Positive; the limit of large β is the gradient.
-
-    Returns
-    -------
-    Elementary
-
-    References
-    ----------
-    Dombrowski et al., "Explanations can be manipulated and geometry is to blame", NeurIPS 2019, section 4.
-
-    Examples
-    --------
-    >>> print(beta_smooth())
-    beta_smooth(beta=10.0)
-    """
-    if not 0 < beta < float("inf"):
-        raise RuleError(f"beta is {beta}: give a finite positive number")
-    return Elementary("beta_smooth", (("beta", float(beta)),))
-
-
-def proportional(*, stabilizer: float | Stabilizer = 1e-6) -> Elementary:
-    """Relevance of a max pooling spread over its window in proportion to the inputs.
-
-    Parameters
-    ----------
-    stabilizer : float or callable
-        Keeps the denominator off zero.
-
-    Returns
-    -------
-    Elementary
-
-    Examples
-    --------
-    >>> print(proportional())
-    proportional(stabilizer=Plain(epsilon=1e-06))
-    """
-    return Elementary("proportional", (("stabilizer", as_stabilizer(stabilizer)),))
-
-
-def signal() -> Elementary:
-    """Relevance of a product goes to the signal, none to its gate; in equal shares where neither is a gate.
-
-    A gate is a factor that the graph shows to be the output of a sigmoid, hard sigmoid or softmax.
-
-    Returns
-    -------
-    Elementary
-
-    References
-    ----------
-    Arras et al., "Explaining and interpreting LSTMs", 2019, section 11.3.2 (signal-take-all); Achtibat et al.,
-    "AttnLRP", ICML 2024, proposition 3.3 (equal shares).
-
-    Examples
-    --------
-    >>> print(signal())
-    signal()
-    """
-    return Elementary("signal")
-
-
-def bilinear(*, stabilizer: float | Stabilizer = 1e-6) -> Elementary:
-    """Relevance of a matrix product in equal shares to its factors, in each in proportion to its products.
-
-    Parameters
-    ----------
-    stabilizer : float or callable
-        Keeps the denominator off zero.
-
-    Returns
-    -------
-    Elementary
-
-    References
-    ----------
-    Achtibat et al., "AttnLRP: attention-aware layer-wise relevance propagation for transformers", ICML 2024,
-    proposition 3.3.
-
-    Examples
-    --------
-    >>> print(bilinear())
-    bilinear(stabilizer=Plain(epsilon=1e-06))
-    """
-    return Elementary("bilinear", (("stabilizer", as_stabilizer(stabilizer)),))
-
-
-def _rule(
-    name: str,
-    branches: tuple[Branch, ...],
-    stabilizer: float | Stabilizer,
-    zero_params: str | tuple[str, ...],
-    options: dict[str, Any],
-) -> Rule:
-    zero = (zero_params,) if isinstance(zero_params, str) else tuple(zero_params)
-    unknown = sorted(set(zero) - {"weight", "bias"})
-    if unknown:
-        raise RuleError(f"zero_params names {unknown[0]!r}: a rule knows 'weight' and 'bias'")
-    if zero:
-        options["zero_params"] = zero
-    return Rule(name, branches, as_stabilizer(stabilizer), zero, options=tuple(options.items()))
-
-
-def _numbers(value: Any) -> Any:
-    """Nested tuples of floats, which compare and hash, from a number, sequence, array or tensor."""
-    listed = torch.as_tensor(value, dtype=torch.float64).tolist()
-
-    def frozen(item: Any) -> Any:
-        return tuple(map(frozen, item)) if isinstance(item, list) else item
-
-    return frozen(listed)
+    if isinstance(rule, Rule):
+        return TABLE
+    if isinstance(rule, Elementary) and rule.name in RULES:
+        return RULES[rule.name]
+    if isinstance(rule, Elementary) or not callable(rule):
+        raise RuleError(f"{rule!r} is no rule: make one with the functions of relfunc.rules, or give a function")
+    return _FUNCTION
+
+
+def _called(step: Step, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
+    rule: Any = step.rule
+    returned = rule(step.call, values, output, relevance)
+    returned = returned if isinstance(returned, tuple) else (returned,)
+    if len(returned) != len(step.call.data):
+        raise PropagateError(
+            f"the rule {getattr(rule, '__name__', rule)} returned {len(returned)} relevances for "
+            f"'{step.call.name}', which has {len(step.call.data)} inputs that carry relevance"
+        )
+    return returned
+
+
+_FUNCTION: Final = RuleRow("function", propagate=_called, reads=("values", "output"))
+
+RULES: Final[dict[str, RuleRow]] = {
+    row.name: row for row in (*elementwise.ROWS, *linear.ROWS, *product.ROWS, *derivative.ROWS, *pooling.ROWS)
+}
+"""What is known of each rule, by name; of several that serve a type of operation, the first is the base composite's."""

@@ -52,10 +52,13 @@ def plain(name: str) -> str:
 
     Examples
     --------
-    >>> plain("multiply_"), plain("_to_copy"), plain("linalg.vecdot")
+    >>> plain("multiply_"), plain("_to_copy"), plain("linalg_vecdot")
     ('mul', '_to_copy', 'linalg.vecdot')
     """
     bare = name if name.startswith("_") else name.rstrip("_")
+    bare = (
+        bare.replace("linalg_", "linalg.", 1) if bare.startswith("linalg_") else bare
+    )  # as native operations write it
     return _SYNONYMS.get(bare, bare)
 
 
@@ -101,8 +104,8 @@ def may_share(name: str) -> bool:
     >>> may_share("lerp"), may_share("narrow")
     (False, True)
     """
-    packet = getattr(torch.ops.aten, name, None)
-    if packet is None or "." in name:
+    packet = getattr(torch.ops.aten, name.replace(".", "_"), None)
+    if packet is None:
         return True
     schemas = [getattr(packet, overload)._schema for overload in packet.overloads()]
     functional = [schema for schema in schemas if not schema.is_mutable]
@@ -112,7 +115,7 @@ def may_share(name: str) -> bool:
 @cache
 def _spellings() -> dict[Callable[..., Any], str]:
     found: dict[Callable[..., Any], str] = {}
-    for function, name in _named():
+    for function, name in _functions():
         try:
             found.setdefault(function, plain(name))
         except TypeError:
@@ -120,7 +123,8 @@ def _spellings() -> dict[Callable[..., Any], str]:
     return found
 
 
-def _named() -> Iterator[tuple[Any, str]]:
+def _functions() -> Iterator[tuple[Any, str]]:
+    """Yield torch's functions with the names that they bear, the usual home of each first."""
     yield from ((getattr(operator, name), base) for name, base in _IN_PLACE_OPERATORS.items())
     yield from ((function, function.__name__) for function in (getattr, len))
     for home, prefix in _HOMES:
@@ -176,6 +180,7 @@ _SYNONYMS: Final = {
     "swapdims": "transpose",
     "moveaxis": "movedim",
     "row_stack": "vstack",
+    "nelement": "numel",
     "arccos": "acos",
     "arccosh": "acosh",
     "arcsin": "asin",
@@ -193,6 +198,10 @@ _SYNONYMS: Final = {
     "floordiv": "floor_divide",
     "mod": "remainder",
     "_threshold": "threshold",
+    "_unsafe_index": "index",
+    "__and__": "and",
+    "__or__": "or",
+    "__xor__": "xor",
     "dsmm": "mm",
     "spmm": "mm",
     "unsafe_chunk": "chunk",

@@ -1,4 +1,11 @@
-"""Stabilizers: what keeps a rule's denominators off zero."""
+"""Stabilizers: what keeps a rule's denominators off zero.
+
+A rule shares relevance in proportion to contributions, so that it divides by their sum. Where they cancel, the sum is
+next to nothing and the shares are huge. A stabilizer moves the sum away from zero; what this keeps from the inputs is
+absorbed, and :func:`relfunc.audit` says how much. Rules and composites take as ``stabilizer`` a number, the epsilon of
+:class:`Plain` in the units of the output; or one of the classes here, or any function from the denominators to
+stabilized ones of their shape.
+"""
 
 import math
 from collections.abc import Callable

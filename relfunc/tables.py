@@ -1,4 +1,4 @@
-r"""Tables: a rule is a frozen table of branches and terms, read by one function in :mod:`relfunc.propagate`.
+r"""Tables: a rule is a frozen table of branches and terms, read by one function in :mod:`relfunc.read`.
 
 For an affine operation :math:`f(x; W, b)` with output relevance :math:`R` a rule is
 
@@ -71,7 +71,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule for affine operations: what :mod:`relfunc.propagate` reads.
+    """A rule for affine operations: what :mod:`relfunc.read` reads.
 
     Rules compare, hash, pickle and print. Make one with the functions of this module, or from branches of your own.
 
@@ -82,7 +82,7 @@ class Rule:
     branches : tuple of Branch
         The table.
     stabilizer : callable
-        Keeps denominators off zero.
+        Of the denominators: see :mod:`relfunc.stabilizers`.
     zero_params : tuple of str
         ``"weight"`` or ``"bias"`` to take as zero in every term.
     bounds : tuple, optional
@@ -155,12 +155,12 @@ def _without_negative_input(terms: tuple[Term, ...]) -> tuple[Term, ...]:
 
 @dataclass(frozen=True)
 class Elementary:
-    """A rule that is no table: the name of a function in :mod:`relfunc.propagate` and its options.
+    """A rule that is no table: the name of its row in :data:`relfunc.rules.RULES`, and its options.
 
     Parameters
     ----------
     name : str
-        Which function.
+        Which row.
     options : tuple of (str, value)
         Its keyword arguments.
     """

@@ -6,10 +6,11 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
-from . import rules
 from .assignment import By, Composite, CompositeError, Having, Row, qualified
+from .errors import RuleError
+from .rules import RULES
 from .stabilizers import Clipping, NormScaled, Plain
-from .tables import Elementary, Rule
+from .tables import AnyRule, Elementary, Rule
 
 _STABILIZERS = {kind.__name__: kind for kind in (Plain, Clipping, NormScaled)}
 
@@ -33,7 +34,7 @@ def to_toml(composite: Composite) -> str:
 
     Examples
     --------
-    >>> from relfunc import composites
+    >>> from relfunc import composites, rules
     >>> print(to_toml(composites.first(rules.flat())))
     name = "first"
     <BLANKLINE>
@@ -113,20 +114,14 @@ def _pattern(row: Row) -> Any:
     return row.pattern
 
 
-def _rule(name: str, options: Mapping[str, Any]) -> Rule | Elementary:
-    make = getattr(rules, "pass_" if name == "pass" else name, None) if name in _RULES else None
+def _rule(name: str, options: Mapping[str, Any]) -> AnyRule:
+    make = RULES[name].make if name in RULES else None
     if make is None:
-        raise CompositeError(f"there is no rule '{name}': the rules are {', '.join(sorted(_RULES))}")
+        raise CompositeError(f"there is no rule '{name}': the rules are {', '.join(sorted(RULES))}")
     try:
         return make(**{key: _option(key, value) for key, value in options.items()})
     except TypeError as error:
         raise CompositeError(f"rule '{name}': {error}") from error
-
-
-_RULES = frozenset(
-    {"epsilon", "zplus", "alpha_beta", "gamma", "zbox", "wsquare", "flat", "norm", "pass", "gradient"}
-    | {"guided_backprop", "deconvnet", "beta_smooth", "proportional", "signal", "bilinear"}
-)
 
 
 def _option(key: str, value: Any) -> Any:
@@ -139,9 +134,18 @@ def _option(key: str, value: Any) -> Any:
 
 
 def _rule_table(rule: Any) -> dict[str, Any]:
-    if not isinstance(rule, Rule | Elementary) or rule.name not in _RULES:
+    if not isinstance(rule, Rule | Elementary) or not _is_ours(rule):
         raise CompositeError(f"the rule {rule} is a function or table of your own, which TOML cannot hold")
     return {"name": rule.name, **dict(rule.options)}
+
+
+def _is_ours(rule: Rule | Elementary) -> bool:
+    """Whether the function of the rule's name makes it from its options; a user's table may have any name."""
+    make = RULES[rule.name].make if rule.name in RULES else None
+    try:
+        return make is not None and make(**dict(rule.options)) == rule
+    except (TypeError, RuleError):
+        return False
 
 
 def _value(value: Any) -> str:

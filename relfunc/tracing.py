@@ -27,7 +27,7 @@ from .arguments import Arguments
 from .errors import CaptureError
 from .graphs import identity
 from .module_tree import ModuleTree, kept
-from .ops import NUMBERS, OVER_AN_AXIS, SEVERAL, find, known_as
+from .ops import find, known_as
 from .spellings import spelling
 from .standins import UNKNOWN, Number, Value, called, value
 
@@ -170,11 +170,12 @@ class _Tracer:
 
     def _unknown(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], node: fx.Node) -> Any:
         """Stand for a result of which nothing is known; whether it is a tensor follows from the function."""
-        name, of = spelling(function), args[0] if args else None
+        name, op, of = spelling(function), find(function), args[0] if args else None
+        returns = "tensor" if op is None else op.returns
         parts = type(of) is Number and of._node in self._of_tensors
         picks = len(args) > 1 or "dim" in kwargs
         compared = len(args) > 1 and isinstance(args[1], Tensor)
-        if name in SEVERAL or (name in OVER_AN_AXIS and picks and not compared):
+        if returns == "several" or (returns == "over an axis" and picks and not compared):
             self._of_tensors.add(node)
             return Number(self, node)
         if parts and name == "getitem":
@@ -187,7 +188,7 @@ class _Tracer:
         of_numbers = getattr(function, "__module__", "") in _OF_NUMBERS and not any(
             isinstance(leaf, Tensor) for leaf in pytree.tree_leaves((args, kwargs))
         )
-        return Number(self, node) if name in NUMBERS or of_numbers else value(self._kind, node)
+        return Number(self, node) if returns == "number" or of_numbers else value(self._kind, node)
 
     def _call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> fx.Node:
         node = self._described(self.graph.call_function(function, args, kwargs))

@@ -79,7 +79,6 @@ TABLE = {
     "._forward_hooks": Private(HOOKS, "torch.nn.Module.forward_hooks"),
     "._forward_pre_hooks": Private(HOOKS, "torch.nn.Module.forward_pre_hooks"),
     "._in_memory": Private("whether a variable's values are there, or in a file", "xarray.Variable.in_memory"),
-    "._modules": Private(WHOLE),
     "._nn": Private("the spellings of operations"),
     "._orig_mod": Private(UNDERLYING, "torch.compiler.unwrap"),
     "._overloadname": Private("an operation of torch.ops by name, so that a graph pickles"),

@@ -13,7 +13,8 @@ from relfunc import rewrite as rewriting
 from relfunc.assignment import assign
 from relfunc.canonize import canonize
 from relfunc.captured import parameter
-from relfunc.facts import dead_below_zero, facts
+from relfunc.dead import dead_below_zero
+from relfunc.facts import facts
 
 from .reference import cnn, filled
 
@@ -196,3 +197,28 @@ def _base():
         rf.composites.by_type({"activation|scaling": rf.rules.pass_(), "product": rf.rules.signal()}),
         rf.composites.by_type({"*": rf.rules.gradient()}),
     )
+
+
+class Scattered(nn.Module):
+    """Adds to a ReLU's values before the next layer reads them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        h = self.first(x).relu()
+        places = (torch.arange(3), torch.tensor([0, 1, 2]))
+        return self.second(h.index_put(places, torch.ones(3, dtype=x.dtype), accumulate=True))
+
+
+def test_relevance_is_not_claimed_to_vanish_where_other_values_were_added(monkeypatch):
+    """A rule's branch for negative outputs was dropped although relevance arrived there."""
+    model = filled(Scattered(), seed=2)
+    composite = rf.composites.mixed(rf.composites.by_type({"linear": rf.rules.gamma()}), *_base())
+    x = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = rf.gradient(rf.lrp(model, composite))(x, 0)[1]
+    monkeypatch.setattr(rewriting, "dead_below_zero", lambda *_: {})
+    expected = rf.gradient(rf.lrp(model, composite))(x, 0)[1]
+    assert (model.first(x) < 0).any()
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)

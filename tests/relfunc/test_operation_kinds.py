@@ -247,6 +247,27 @@ def test_a_product_of_two_activations_never_doubles_relevance(case, kind):
     torch.testing.assert_close(relevance.sum(), y.sum(), rtol=1e-6, atol=1e-9)
 
 
+OF_WEIGHTS = {
+    "linear": lambda s, x: F.linear(s.a(x), s.b(x)),
+    "linear of a constant": lambda s, x: F.linear(s.b.weight.t(), s.b(x)),
+    "conv1d": lambda s, x: F.conv1d(s.a(x)[None], s.b(x)[..., None, :2].transpose(1, 2)[:, :1].expand(3, 3, 2)),
+}
+
+
+@pytest.mark.parametrize("case", OF_WEIGHTS)
+def test_a_layer_whose_weights_depend_on_the_input_is_a_product(case):
+    model = net(OF_WEIGHTS[case], a=nn.Linear(4, 5, bias=False), b=nn.Linear(4, 5, bias=False))
+    f = rf.lrp(model, rf.composites.epsilon_plus(epsilon=1e-12, stabilizer=1e-12))
+    y, relevance = rf.gradient(f)(normal())
+    torch.testing.assert_close(relevance.sum(), y.sum(), rtol=1e-6, atol=1e-9)
+
+
+def test_a_layer_of_which_weights_and_bias_depend_on_the_input_is_refused_with_advice():
+    model = net(lambda s, x: F.linear(s.a(x), s.a(x), x[:, 0]), a=nn.Linear(4, 5))
+    with pytest.raises(rf.composites.CompositeError, match=r"the weights of 'linear'.*write it as a product"):
+        rf.lrp(model, rf.composites.epsilon_plus())
+
+
 # --- operations without a rule say what to do ----------------------------------------------------------------
 
 
