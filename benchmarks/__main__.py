@@ -19,6 +19,7 @@ BENCHMARKS: Final[dict[str, str]] = {
     "streaming": "time and memory of writing a dataset's attributions, beside computing them",
     "analysis": "time and memory of the analysis, beside CoRelAy, and as the samples grow",
     "conservation": "how much of the seed reaches the input, by model",
+    "categories": "writing, opening and looking at an analysis of up to 1,000 categories",
     "viewer": "the viewer at one and ten million points, in the server and in a browser",
 }
 NEEDS_ZENNIT: Final = {"attribution", "memory"}

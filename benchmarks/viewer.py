@@ -11,7 +11,8 @@ import numpy as np
 
 from viewer import canvas, index
 from viewer.colouring import colouring
-from viewer.project import open_project, points
+from viewer.loading import open_project
+from viewer.project import points
 from viewer.samples import thumbnails
 from viewer.scene import grid
 

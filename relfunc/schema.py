@@ -31,15 +31,19 @@ group              holds
 =================  ==========================================================================================
 
 The groups ``embedding`` and ``cluster`` declare no dimension themselves, so other HDF5 readers see only data there.
+
+In a file, the root repeats of all categories what a list of them shows, so that it can be shown before any is opened:
+see :mod:`relfunc.contents`. netCDF does not see that, and a file need not have it.
 """
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
 import xarray as xr
 
 from .errors import SchemaError
+from .groups import attribute
 from .text import distinct
 
 SAMPLE: Final = "sample"
@@ -117,11 +121,11 @@ def check_layout(data: xr.Dataset, source: str = "dataset") -> xr.Dataset:
     """
     for name in (ATTRIBUTION, PREDICTION, LABEL):
         _require(data, name, source, "is this an attributions file?")
-    _require_dims(data[ATTRIBUTION], (SAMPLE,), source)
-    _require_dims(data[PREDICTION], (SAMPLE, CLASS), source)
-    _require_dims(data[LABEL], (SAMPLE,), source)
+    _require_dims(ATTRIBUTION, data[ATTRIBUTION], (SAMPLE,), source)
+    _require_dims(PREDICTION, data[PREDICTION], (SAMPLE, CLASS), source)
+    _require_dims(LABEL, data[LABEL], (SAMPLE,), source)
     if INPUT in data:
-        _require_dims(data[INPUT], (SAMPLE,), source)
+        _require_dims(INPUT, data[INPUT], (SAMPLE,), source)
     for name in (SAMPLE, CLASS):
         if name not in data.coords:
             raise SchemaError(f"{source}: dimension '{name}' has no coordinate: assign identifiers or names to it")
@@ -149,23 +153,35 @@ def check_analysis(tree: xr.DataTree, source: str = "tree") -> xr.DataTree:
     if not tree.children:
         raise SchemaError(f"{source}: no categories: is this an analysis file?")
     for category, node in tree.children.items():
-        where = f"{source}, category '{category}'"
-        _require(node.to_dataset(), INDEX, where, "is this an analysis file?")
-        for group in (EMBEDDING_GROUP, CLUSTER_GROUP):
-            if group not in node.children:
-                raise SchemaError(f"{where}: no group '{group}'; it has {_listed(node.children)}")
-            for name, variable in node[group].to_dataset().data_vars.items():
-                _require_dims(variable, (SAMPLE,), f"{where}, {group}/{name}")
+        check_category(category, node, source)
     return tree
 
 
-def categories(tree: xr.DataTree) -> dict[str, xr.DataTree]:
+def check_category(category: str, node: xr.DataTree, source: str = "tree") -> None:
+    """Check one category of an analysis, as :func:`check_analysis` checks all.
+
+    Raises
+    ------
+    SchemaError
+        If it lacks its index or its embeddings.
+    """
+    where = f"{source}, category '{category}'"
+    _require(node.to_dataset(), INDEX, where, "is this an analysis file?")
+    for group in (EMBEDDING_GROUP, CLUSTER_GROUP):
+        if group not in node.children:
+            raise SchemaError(f"{where}: no group '{group}'; it has {_listed(node.children)}")
+        for name, variable in node[group].variables.items():
+            if name not in node[group].coords:
+                _require_dims(str(name), variable, (SAMPLE,), f"{where}, {group}/{name}")
+
+
+def categories(tree: xr.DataTree) -> Mapping[str, xr.DataTree]:
     """Nodes of the categories by their names; of several with one name, all but the first have a number.
 
     Parameters
     ----------
     tree : xarray.DataTree
-        As :func:`relfunc.open_analysis` returns it.
+        As :func:`relfunc.open_analysis` returns it; a category is opened when it is asked for.
 
     Examples
     --------
@@ -173,8 +189,26 @@ def categories(tree: xr.DataTree) -> dict[str, xr.DataTree]:
     >>> list(categories(xr.DataTree.from_dict({"crane": crane, "crane%%2": crane, "all": xr.Dataset()})))
     ['crane', 'crane (2)', 'all']
     """
-    nodes = list(tree.children.values())
-    return dict(zip(distinct(str(node.attrs.get(CATEGORY, node.name)) for node in nodes), nodes, strict=True))
+    return _Categories(tree)
+
+
+class _Categories(Mapping[str, xr.DataTree]):
+    def __init__(self, tree: xr.DataTree) -> None:
+        named = attribute(tree, CATEGORY)
+        shown = distinct(str(named.get(key, key)) for key in tree.children)
+        self._children, self._keys = tree.children, dict(zip(shown, tree.children, strict=True))
+
+    def __getitem__(self, name: str) -> xr.DataTree:
+        return self._children[self._keys[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def members(node: xr.DataTree, group: str) -> dict[str, xr.DataArray]:
@@ -201,10 +235,10 @@ def _require(data: xr.Dataset, name: str, source: str, hint: str) -> None:
         raise SchemaError(f"{source}: no variable '{name}'; it has {_listed(data.data_vars)}: {hint}")
 
 
-def _require_dims(variable: xr.DataArray, first: tuple[str, ...], source: str) -> None:
+def _require_dims(name: str, variable: xr.DataArray | xr.Variable, first: tuple[str, ...], source: str) -> None:
     if variable.dims[: len(first)] != first:
         raise SchemaError(
-            f"{source}: variable '{variable.name}' has dimensions {tuple(variable.dims)}, "
+            f"{source}: variable '{name}' has dimensions {tuple(variable.dims)}, "
             f"which should begin with {first}: transpose or rename them"
         )
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import xarray as xr
 
+from .contents import contents, write_contents
 from .errors import SchemaError
-from .schema import SAMPLE, check_analysis, check_attributions, check_layout
+from .groups import open_tree
+from .schema import SAMPLE, check_attributions, check_category, check_layout
 from .stack import stacked
 from .trees import write_tree
 
@@ -79,6 +81,9 @@ def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[
         try:
             if isinstance(data, xr.DataTree):
                 write_tree(data, temporary)
+                held = contents(data)
+                if held is not None:
+                    write_contents(temporary, held)
             else:
                 data.to_netcdf(temporary, engine="netcdf4", encoding={**_as_characters(data), **(encoding or {})})
         except RuntimeError as error:  # netCDF's, which has no other for a disk that is full
@@ -176,7 +181,7 @@ def attributions_files(path: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def open_analysis(path: str | Path) -> xr.DataTree:
-    """Open an analysis file lazily and check it.
+    """Open an analysis file lazily: each category is read, and checked, when it is asked for.
 
     Parameters
     ----------
@@ -193,14 +198,33 @@ def open_analysis(path: str | Path) -> xr.DataTree:
     FileNotFoundError
         If there is no such file.
     SchemaError
-        If it is truncated, not netCDF-4, or breaks the contract.
+        If it is truncated, not netCDF-4, or has no category. A category that breaks the contract raises it when it is
+        asked for.
     """
-    return _opened(path, "analysis.nc", xr.open_datatree, check_analysis)
+    return _analysis(path)
 
 
-def unread_analysis(path: str | Path) -> xr.DataTree:
-    """Open an analysis file as :func:`open_analysis` does, but without reading coordinates: they have no index."""
-    return _opened(path, "analysis.nc", partial(xr.open_datatree, **_UNREAD), check_analysis)
+def unread_analysis(path: str | Path, *, before: Callable[[str], None] = lambda name: None) -> xr.DataTree:
+    """Open an analysis file as :func:`open_analysis` does, but without reading coordinates: they have no index.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        As :func:`open_analysis` takes it.
+    before : callable
+        Called with the name of a category's group before it is read.
+    """
+    return _analysis(path, create_default_indexes=False, before=before)
+
+
+def _analysis(path: str | Path, **options: Any) -> xr.DataTree:
+    path = _file(path, "analysis.nc")
+    with _naming(path):
+        tree = open_tree(path, check=partial(check_category, source=str(path)), **options)
+    with _closed_on_error(tree):
+        if not tree.children:
+            raise SchemaError(f"{path}: no categories: is this an analysis file?")
+    return tree
 
 
 def _opened(path: str | Path, name: str, reader: Callable[..., Any], check: Callable[[Any, str], Any]) -> Any:

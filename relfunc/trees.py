@@ -1,11 +1,12 @@
 """Trees: writing all groups of a tree in a time that grows with their number, and not with its square.
 
 xarray writes one group after another, and netCDF looks through all of a file each time that it goes from defining to
-writing. Here everything is defined first, and written then.
+writing. Here everything is defined first, and written then. :mod:`relfunc.groups` reads such files.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import netCDF4
 import numpy as np
@@ -43,12 +44,22 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
         todo = []
         for node in tree.subtree:
             group = file if node.path == "/" else file.createGroup(node.path)
-            variables, attrs = encode_dataset_coordinates(node.to_dataset(inherit=False))
+            variables, attrs = _with_coordinates(node.to_dataset(inherit=False))
             if attrs:
                 group.setncatts(attrs)
             todo += [_defined(group, str(name), variable) for name, variable in variables.items()]
+        file.set_auto_maskandscale(False)
+        file.set_auto_chartostring(False)
         for variable, values in todo:
             variable[...] = values
+
+
+def _with_coordinates(data: xr.Dataset) -> tuple[Mapping[Any, xr.Variable], Mapping[Any, Any]]:
+    """Return variables and attributes, which name the coordinates that are not those of a dimension."""
+    variables = data.variables
+    if set(data.coords) <= set(data.dims) and not any("coordinates" in each.encoding for each in variables.values()):
+        return variables, data.attrs
+    return encode_dataset_coordinates(data)
 
 
 def _defined(group: netCDF4.Group | netCDF4.Dataset, name: str, variable: xr.Variable) -> tuple[Any, np.ndarray]:
@@ -57,10 +68,11 @@ def _defined(group: netCDF4.Group | netCDF4.Dataset, name: str, variable: xr.Var
     if values.dtype.kind in "UOT":
         if not all(isinstance(text, str) for text in values.ravel().tolist()):
             raise TypeError(f"'{name}' holds Python objects that are no text")
-        values = characters(values.ravel().tolist()).reshape(*values.shape, -1)
+        letters = characters(values.ravel().tolist())
+        values = letters.reshape(*values.shape, letters.shape[1])
         dims = (*dims, f"{name}_length")
         attrs["_Encoding"] = "utf-8"
-    else:
+    elif not _is_plain(variable, values.dtype):
         encoded = encode_cf_variable(variable, name=name)
         attrs, values = dict(encoded.attrs), np.asarray(encoded.values)
     fill = attrs.pop("_FillValue", False)
@@ -68,10 +80,16 @@ def _defined(group: netCDF4.Group | netCDF4.Dataset, name: str, variable: xr.Var
         if not _has_dimension(group, dim):
             group.createDimension(dim, size)
     made = group.createVariable(name, values.dtype if values.dtype.kind != "S" else "S1", dims, fill_value=fill)
-    made.set_auto_maskandscale(False)
-    made.set_auto_chartostring(False)
-    made.setncatts(attrs)
+    if attrs:
+        made.setncatts(attrs)
     return made, values
+
+
+def _is_plain(variable: xr.Variable, dtype: np.dtype) -> bool:
+    """Whether a variable holds numbers that are written as they are."""
+    encoding = {name for name in variable.encoding if name not in _STORAGE}
+    as_is = encoding <= {"dtype"} and variable.encoding.get("dtype", dtype) == dtype
+    return dtype.kind in "iuf" and dtype.isnative and as_is
 
 
 def _has_dimension(group: Any, dim: str) -> bool:
@@ -81,3 +99,8 @@ def _has_dimension(group: Any, dim: str) -> bool:
             return True
         group = group.parent
     return False
+
+
+_FILTERS: Final = ("shuffle", "complevel", "fletcher32", "zlib", "szip", "zstd", "bzip2", "blosc")
+_STORAGE: Final = frozenset(("source", "original_shape", "contiguous", "chunksizes", "preferred_chunks", *_FILTERS))
+"""Names in xarray's encoding of variables that say how they were kept, and not what their values mean."""

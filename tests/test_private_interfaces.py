@@ -66,6 +66,9 @@ TABLE = {
     "xarray.backends.netCDF4_.NETCDF4_PYTHON_LOCK": Private(
         "one thread at a time is in netCDF's library, xarray's own included", "xarray.backends.NETCDF4_PYTHON_LOCK"
     ),
+    "xarray.conventions.decode_cf_variables": Private(
+        "the variables of one group as xarray reads them, without a file of its own", "xarray.decode_cf_variables"
+    ),
     "xarray.conventions.encode_cf_variable": Private("a tree's variables as xarray writes them", "xarray.encode_cf"),
     "xarray.conventions.encode_dataset_coordinates": Private(
         "a tree's coordinates as xarray writes them", "xarray.encode_cf"

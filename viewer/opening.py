@@ -11,8 +11,9 @@ import panel as pn
 
 from relfunc.errors import RelfuncError
 
-from .probe import damage
-from .project import UNREADABLE, YAML, Failure, Opened, Project, open_project
+from .loading import open_project
+from .probe import ANALYSIS, walked
+from .project import UNREADABLE, YAML, Failure, Opened, Project, ProjectError
 from .scores import ranking, score_names
 
 Source = Path | tuple[Path, ...]
@@ -70,13 +71,21 @@ def opened(source: str | Source) -> Opened:
 
 def _open(source: Source) -> Project | Failure:
     where = source if isinstance(source, Path) else source[0].parent
-    reason = damage([file for file, *_ in _stamp(source) if file.suffix in (".nc", ".h5")])
+    reason, tried = walked([file for file, *_ in _stamp(source) if file.suffix in (".nc", ".h5")])
     if reason is not None:
         return Failure(where, reason)
+    folder = where if where.is_dir() else where.parent
+
+    def before(group: str) -> None:
+        harm = None if group in tried else walked([folder / ANALYSIS], group)[0]
+        if harm is not None:
+            raise ProjectError(harm)
+
     try:
-        project = open_project(source)
-        for score in score_names(project):
-            ranking(project, score)  # what the list of classes reads, so that damage to it is found here
+        project = open_project(source, before=before)
+        if project.contents is None:
+            for score in score_names(project):
+                ranking(project, score)  # what the list of classes reads, so that damage to it is found here
     except (RelfuncError, *UNREADABLE) as error:
         return Failure(where, str(error))
     return project

@@ -1,6 +1,6 @@
 """Projects: a folder of attributions and their analysis, opened lazily, read row by row."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from relfunc import schema
+from relfunc.contents import unpacked
 from relfunc.errors import RelfuncError
 from relfunc.schema import (
     CLASS,
@@ -19,10 +20,10 @@ from relfunc.schema import (
     LABEL,
     NOISE,
     SAMPLE,
+    SCORE_GROUP,
     clusterings,
     members,
 )
-from relfunc.storage import attributions_files, unread_analysis, unread_attributions
 
 from .rows import taken
 from .shared import of
@@ -61,6 +62,8 @@ class Project:
         Reads the attributions and inputs of some rows, where they are not variables of ``attributions``.
     files : tuple of (pathlib.Path, int)
         What it is read from, and how many bytes each file had when it was opened.
+    contents : xarray.Dataset, optional
+        As :mod:`relfunc.contents` describes, where the analysis has them.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Project:
     analysis: xr.DataTree | None = None
     pictures: Callable[[NDArray[np.integer]], Pictures] | None = None
     files: tuple[tuple[Path, int], ...] = ()
+    contents: xr.Dataset | None = None
 
 
 @dataclass(frozen=True)
@@ -113,39 +117,6 @@ class Points:
         if xy is None:
             return np.zeros(self.rows.size, bool)
         return of(self, "drawn", lambda: np.isfinite(xy[:, 0]) & np.isfinite(xy[:, 1]))
-
-
-def open_project(path: str | Path | Sequence[Path]) -> Project:
-    """Open attributions and, if the analysis has run, the ``analysis.nc`` beside them, in a time independent of ``n``.
-
-    Parameters
-    ----------
-    path : str, pathlib.Path or sequence of them
-        A folder with ``attributions.nc`` or with shards, one such file, the shards' manifest, a pattern of their names,
-        the shards themselves, or the YAML file of a project of ViRelAy.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder or file.
-    relfunc.errors.SchemaError
-        If a file is truncated, is not netCDF-4, or breaks the contract.
-    """
-    first = Path(path) if isinstance(path, str | Path) else Path(path[0])
-    if first.suffix in YAML:
-        from .virelay import open_virelay
-
-        return open_virelay(first)
-    folder = first if first.is_dir() else first.parent
-    attributions = unread_attributions(path)
-    analysis = folder / "analysis.nc"
-    try:
-        tree = unread_analysis(analysis) if analysis.exists() else None
-    except BaseException:
-        attributions.close()
-        raise
-    files = measured_files([*attributions_files(path), folder / "attributions.nc", analysis])
-    return Project(folder.resolve().name, folder, attributions, tree, files=files)
 
 
 def measured_files(paths: Iterable[Path]) -> tuple[tuple[Path, int], ...]:
@@ -254,13 +225,35 @@ def node_of(project: Project, category: str) -> xr.DataTree:
     known = nodes(project)
     if category not in known:
         raise ProjectError(f"{project.path}: no category '{category}': choose one of {', '.join(known)}")
-    return known[category]
+    try:
+        return known[category]
+    except RelfuncError as error:
+        raise ProjectError(str(error)) from error
+    except UNREADABLE as error:
+        raise gone(project, error) from error
 
 
-def nodes(project: Project) -> dict[str, xr.DataTree]:
-    """Return the analysis of every category, by its name; nothing without an analysis."""
+def nodes(project: Project) -> Mapping[str, xr.DataTree]:
+    """Return the analysis of every category, by its name, each read when it is wanted; nothing without an analysis."""
     tree = project.analysis
     return {} if tree is None else of(project, "nodes", lambda: schema.categories(tree))
+
+
+def scored(project: Project) -> tuple[tuple[str, xr.Dataset, int], ...]:
+    """Name, scores and number of samples of every category; none is opened if the analysis has contents."""
+    known, held = nodes(project), project.contents
+
+    def listed() -> tuple[tuple[str, xr.Dataset, int], ...]:
+        if held is not None:
+            return tuple((name, scores, n) for name, (_, scores, n) in zip(known, unpacked(held), strict=True))
+        return tuple((name, scores_of(node), node.sizes[SAMPLE]) for name, node in known.items())
+
+    return of(project, "scored", listed)
+
+
+def scores_of(node: xr.DataTree) -> xr.Dataset:
+    """Return the scores of a category's node."""
+    return node[SCORE_GROUP].to_dataset() if SCORE_GROUP in node.children else xr.Dataset()
 
 
 def _member(node: xr.DataTree, group: str, name: str, category: str) -> xr.DataArray:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from analysis.rank import most_separable
 from analysis.roles import CLUSTER, CLUSTER_SEPARABILITY, SIZE
-from relfunc.schema import CLUSTERING, EIGENVALUE, INDEX, LABEL, SAMPLE, SCORE_GROUP
+from relfunc.schema import CLUSTERING, EIGENVALUE, INDEX, LABEL, SAMPLE
 
-from .project import UNREADABLE, Project, gone, node_of, nodes, read_rows
+from .project import UNREADABLE, Project, gone, node_of, read_rows, scored, scores_of
+from .shared import of
 
 SEPARABILITY: Final = "separability"
 
@@ -46,7 +47,7 @@ def measures(project: Project, category: str) -> tuple[str, ...]:
     held = [project.attributions.drop_vars(LABEL)]
     if project.analysis is not None:
         node = node_of(project, category)
-        held += [node.to_dataset().drop_vars(INDEX), _scores(node)]
+        held += [node.to_dataset().drop_vars(INDEX), scores_of(node)]
     return tuple(sorted({str(name) for data in held for name, values in data.data_vars.items() if _is_measure(values)}))
 
 
@@ -61,7 +62,7 @@ def measured(project: Project, category: str, name: str, rows: NDArray[np.intege
     try:
         if project.analysis is not None:
             node = node_of(project, category)
-            for data in (node.to_dataset(), _scores(node)):
+            for data in (node.to_dataset(), scores_of(node)):
                 if name in data.data_vars and data[name].size == rows.size:
                     return np.asarray(data[name].values, float)
         return np.asarray(read_rows(project.attributions[name], rows), float)
@@ -80,13 +81,14 @@ def score_names(project: Project) -> tuple[str, ...]:
     """Names of the scores that any category has, separability first."""
     if project.analysis is None:
         return ()
+    held = [scores for _, scores, _ in scored(project)]
     names = {
         str(name): None
-        for node in nodes(project).values()
-        for name, score in _scores(node).data_vars.items()
-        if score.dims in ((), (CLUSTERING,))
+        for scores in held
+        for name, score in scores.variables.items()
+        if score.dims in ((), (CLUSTERING,)) and name not in scores.coords
     }
-    if any({CLUSTER_SEPARABILITY, SIZE} <= set(_scores(node)) for node in nodes(project).values()):
+    if any({CLUSTER_SEPARABILITY, SIZE} <= scores.keys() for scores in held):
         names[SEPARABILITY] = None
     return tuple(sorted(names, key=lambda name: name != SEPARABILITY))
 
@@ -99,15 +101,19 @@ def ranking(project: Project, score: str) -> tuple[Ranked, ...]:
     """
     if project.analysis is None:
         return ()
-    found = [_ranked(category, _scores(node), score, node.sizes[SAMPLE]) for category, node in nodes(project).items()]
-    return tuple(sorted((one for one in found if one is not None), key=lambda one: -one.value))
+
+    def ranked() -> tuple[Ranked, ...]:
+        found = [_ranked(category, scores, score, n) for category, scores, n in scored(project)]
+        return tuple(sorted((one for one in found if one is not None), key=lambda one: -one.value))
+
+    return of(project, ("ranking", score), ranked)
 
 
 def clustering_scores(project: Project, category: str, clustering: str) -> dict[str, float]:
     """Return the scores of one clustering of a category."""
     if project.analysis is None:
         return {}
-    scores = _scores(node_of(project, category))
+    scores = scores_of(node_of(project, category))
     if CLUSTERING not in scores.coords or clustering not in scores[CLUSTERING].values:
         return {}
     chosen = scores.isel({CLUSTERING: scores[CLUSTERING].values.tolist().index(clustering)})
@@ -118,7 +124,7 @@ def cluster_scores(project: Project, category: str, clustering: str) -> dict[int
     """Return how separable each cluster of a clustering is, where the analysis says so."""
     if project.analysis is None:
         return {}
-    scores, name = _scores(node_of(project, category)), CLUSTER_SEPARABILITY
+    scores, name = scores_of(node_of(project, category)), CLUSTER_SEPARABILITY
     if name not in scores or scores[name].dims != (CLUSTERING, CLUSTER) or clustering not in scores[CLUSTERING].values:
         return {}
     chosen = scores[name].isel({CLUSTERING: scores[CLUSTERING].values.tolist().index(clustering)})
@@ -138,7 +144,3 @@ def _ranked(category: str, scores: xr.Dataset, score: str, n: int) -> Ranked | N
     values = np.asarray(scores[score].values, float)
     name = "" if values.ndim == 0 else str(scores[CLUSTERING].values[np.nanargmax(values)])
     return Ranked(category, float(np.nanmax(values)), name)
-
-
-def _scores(node: xr.DataTree) -> xr.Dataset:
-    return node[SCORE_GROUP].to_dataset() if SCORE_GROUP in node.children else xr.Dataset()

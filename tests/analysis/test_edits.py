@@ -16,7 +16,8 @@ import relfunc as rf
 from analysis import DataError, PlanError, Store, StoreError, chain, each, run, spray, step
 from relfunc import schema
 from relfunc.storage import save
-from viewer.project import categories, clustering_names, open_project, points
+from viewer.loading import open_project
+from viewer.project import categories, clustering_names, points
 
 SPRAY = spray(n_neighbors=4, n_eigenvalues=6, clusters=(2, 3), tsne=False)
 

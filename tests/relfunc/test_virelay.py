@@ -63,7 +63,8 @@ def small_blocks(monkeypatch):
 
 @pytest.mark.usefixtures("small_blocks")
 def test_a_project_comes_back_through_the_viewer(tmp_path):
-    from viewer.project import categories, clustering_names, embedding_names, open_project, points
+    from viewer.loading import open_project
+    from viewer.project import categories, clustering_names, embedding_names, points
     from viewer.reading import outcome, pixels
     from viewer.scores import eigenvalues
 
@@ -185,7 +186,8 @@ def test_what_some_category_lacks_is_left_out_for_all(tmp_path):
 
 
 def test_files_are_read_and_the_demo_opens(demo, tmp_path):
-    from viewer.project import categories, open_project
+    from viewer.loading import open_project
+    from viewer.project import categories
 
     held = open_project(to_virelay(demo, tmp_path, analysis=demo))
     assert len(categories(held)) == 10

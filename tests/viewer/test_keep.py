@@ -27,9 +27,10 @@ from viewer.keep import (
     save,
     unpacked,
 )
+from viewer.loading import open_project
 from viewer.opening import opened
 from viewer.order import ORDERS, ordered
-from viewer.project import Points, ProjectError, open_project, points
+from viewer.project import Points, ProjectError, points
 from viewer.reading import outcome
 from viewer.samples import mean
 from viewer.state import KEPT, View, choose, restore, select

@@ -8,8 +8,9 @@ import pytest
 import xarray as xr
 
 from relfunc.storage import save
+from viewer.loading import open_project
 from viewer.opening import opened, sources
-from viewer.project import Failure, Project, categories, open_project, points
+from viewer.project import Failure, Project, categories, points
 from viewer.reading import outcome, pixels
 
 from .conftest import close

@@ -7,7 +7,8 @@ import xarray as xr
 import analysis
 from relfunc.errors import SchemaError
 from relfunc.storage import save
-from viewer.project import ProjectError, axes, categories, clustering_names, embedding_names, open_project, points
+from viewer.loading import open_project
+from viewer.project import ProjectError, axes, categories, clustering_names, embedding_names, points
 from viewer.reading import outcome, pixels
 from viewer.scores import cluster_scores, clustering_scores, eigenvalues, ranking, score_names
 

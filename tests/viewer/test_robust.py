@@ -13,8 +13,9 @@ from relfunc.storage import save
 from viewer import probe
 from viewer.colouring import BY
 from viewer.components import Gallery
+from viewer.loading import open_project
 from viewer.opening import opened
-from viewer.project import Failure, ProjectError, open_project, points
+from viewer.project import Failure, ProjectError, points
 from viewer.reading import outcome, pixels, verdict
 from viewer.state import View, choose, select, show
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from relfunc.heatmap import heatmap
 from viewer.gallery import Drawings, pictures
-from viewer.project import open_project
+from viewer.loading import open_project
 from viewer.samples import KINDS, bound, thumbnails
 from viewer.state import View, choose, current
 

@@ -11,8 +11,9 @@ from viewer import selection
 from viewer.canvas import GLYPHS, GROWN, Window, fit
 from viewer.colouring import BY, Colouring, colouring, density
 from viewer.latest import latest
+from viewer.loading import open_project
 from viewer.plot import across
-from viewer.project import Points, open_project, points
+from viewer.project import Points, points
 from viewer.reading import outcome, verdict
 from viewer.scene import Glyphs, Picture, Scene, at, enclosed, render
 from viewer.scores import measures

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from viewer.project import open_project
+from viewer.loading import open_project
 from viewer.state import UNDONE, View, choose, select, settled, undo
 
 from .conftest import close

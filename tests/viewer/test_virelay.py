@@ -9,8 +9,9 @@ from PIL import Image
 
 import viewer
 from viewer.components import Gallery
+from viewer.loading import open_project
 from viewer.opening import opened
-from viewer.project import Failure, ProjectError, categories, clustering_names, embedding_names, open_project, points
+from viewer.project import Failure, ProjectError, categories, clustering_names, embedding_names, points
 from viewer.reading import outcome, pixels
 from viewer.samples import thumbnails
 from viewer.scores import eigenvalues

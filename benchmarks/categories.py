@@ -1,0 +1,124 @@
+"""An analysis of many categories: writing it, opening it again, and the viewer on it, as the categories grow."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+import relfunc as rf
+import viewer
+from relfunc.storage import save
+from viewer.opening import opened
+from viewer.project import Project
+from viewer.scores import ranking
+from viewer.state import View
+
+EACH: Final = 20
+"""Samples of a category."""
+WRITTEN: Final = "write and reopen"
+OPENED: Final = "viewer opens"
+TARGETS: Final = {WRITTEN: 10.0, OPENED: 1.0}
+"""Seconds that may pass at a thousand categories."""
+
+
+def run(quick: bool, device: str = "cpu") -> list[dict[str, Any]]:
+    if device != "cpu":
+        return []  # files need no GPU
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        _measured(_written(Path(folder) / "warm", 2), 2)  # imports, and what numba has compiled
+        before: dict[str, tuple[float, float]] = {}
+        for n in (10, 100) if quick else (10, 100, 1000):
+            found = _measured(_written(Path(folder) / str(n), n), n)
+            rows += [_row(n, what, taken, before.get(what)) for what, taken in found.items()]
+            before = found
+    return rows
+
+
+def _row(n: int, what: str, taken: tuple[float, float], before: tuple[float, float] | None) -> dict[str, Any]:
+    row = {"categories": n, "what": what, "s": taken[0], "cpu s": taken[1]}
+    if before is not None:
+        row["cpu growth by 10"] = taken[1] / max(before[1], 0.01)
+    if n == 1000 and what in TARGETS:
+        row |= {"target": f"≤ {TARGETS[what]:g} s", "met": taken[0] <= TARGETS[what]}
+    return row
+
+
+def _measured(folder: Path, n: int) -> dict[str, tuple[float, float]]:
+    """Seconds by the clock and of processors, those of children with them."""
+    tree = _tree(n)
+    found = {
+        "write": _time(lambda: save(tree, folder / "analysis.nc")),
+        "reopen": _time(lambda: rf.open_analysis(folder).close()),
+    }
+    found[WRITTEN] = (found["write"][0] + found["reopen"][0], found["write"][1] + found["reopen"][1])
+    with rf.open_analysis(folder) as read:
+        found["read every category"] = _time(lambda: read.load())
+    found[OPENED] = _time(lambda: _listed(folder, n))
+    found["first map"] = _time(lambda: _shown(folder))
+    return found
+
+
+def _listed(folder: Path, n: int) -> None:
+    project = opened(folder)
+    if not isinstance(project, Project) or len(ranking(project, "separability")) != n:
+        raise RuntimeError(f"{folder}: the list of classes is not there")
+
+
+def _shown(folder: Path) -> None:
+    view = View()
+    viewer.app(folder, view=view)
+    if view.points is None:
+        raise RuntimeError(view.trouble)
+
+
+def _time(work: Callable[[], Any]) -> tuple[float, float]:
+    wall, cpu = time.perf_counter(), sum(os.times()[:4])
+    work()
+    return time.perf_counter() - wall, sum(os.times()[:4]) - cpu
+
+
+def _written(folder: Path, n: int) -> Path:
+    """Write the attributions of some categories."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    variables = {
+        "attribution": (("sample", "feature"), rng.normal(size=(n * EACH, 8)).astype(np.float32)),
+        "prediction": (("sample", "class"), rng.normal(size=(n * EACH, n)).astype(np.float32)),
+        "label": ("sample", np.repeat(np.arange(n), EACH)),
+    }
+    names = [f"class {k}" for k in range(n)]
+    save(xr.Dataset(variables, {"sample": np.arange(n * EACH), "class": names}), folder / "attributions.nc")
+    return folder
+
+
+def _tree(n: int) -> xr.DataTree:
+    """Return an analysis as that of :func:`analysis.spray` is, of random numbers."""
+    rng = np.random.default_rng(0)
+    about = {"step": "analysis.some.step", "parameters": '{"n_dims": 8, "of": "spectral", "seed": 0}', "seed": 0}
+    names, both = ["kmeans-02", "kmeans-03"], ("clustering", "cluster")
+
+    def numbers(dims: tuple[str, ...], *shape: int) -> tuple[Any, ...]:
+        return dims, rng.normal(size=shape), {"role": "some", "of": "spectral", **about}
+
+    nodes = {}
+    for k in range(n):
+        coords = {"sample": np.arange(k * EACH, (k + 1) * EACH), "eigen": np.arange(4), "component": np.arange(2)}
+        top = {"index": ("sample", coords["sample"]), "eigenvalue": numbers(("eigen",), 4)}
+        scores = {name: numbers(("clustering",), 2) for name in ("separability", "silhouette", "noise")}
+        scores |= {name: numbers((), *()) for name in ("eigengap", "n_strategies")}
+        scores |= {"cluster_separability": numbers(both, 2, 3), "size": (both, np.full((2, 3), 7.0), about)}
+        nodes |= {
+            f"/class {k}": xr.Dataset(top, coords, {"category": f"class {k}"}),
+            f"/class {k}/embedding": xr.Dataset(
+                {"spectral": numbers(("sample", "eigen"), EACH, 4), "tsne": numbers(("sample", "component"), EACH, 2)}
+            ),
+            f"/class {k}/cluster": xr.Dataset({name: ("sample", np.arange(EACH) % 3, about) for name in names}),
+            f"/class {k}/score": xr.Dataset(scores, {"clustering": names, "cluster": np.arange(3)}),
+        }
+    return xr.DataTree.from_dict(nodes)
