@@ -1,12 +1,19 @@
 from . import compensate, plan, plot
-from .cluster import agglomerative, dbscan, hdbscan, kmeans, minibatch_kmeans, spectral_clustering
-from .embed import lle, pca, spectral, tsne, umap
+from .engine.execution import run
+from .engine.store import Entry, Store
 from .errors import DataError, KeyingError, PlanError, StoreError
-from .estimators import estimator
-from .execution import run
-from .graph import approximate_neighbor_graph, as_edges, as_matrix, neighbor_graph
-from .places import replace
-from .preprocess import (
+from .plan.places import replace
+from .plan.presets import spray
+from .plan.tree import Chain, Each, Place, Step, chain, each, place, step
+from .results.rank import ranking
+from .results.sweeps import sweep
+from .results.table import text
+from .roles import makes, per_sample
+from .steps.cluster import agglomerative, dbscan, hdbscan, kmeans, minibatch_kmeans, spectral_clustering
+from .steps.embed import lle, pca, spectral, tsne, umap
+from .steps.estimators import estimator
+from .steps.graph import approximate_neighbor_graph, as_edges, as_matrix, neighbor_graph
+from .steps.preprocess import (
     absolute,
     flatten,
     histogram,
@@ -18,14 +25,7 @@ from .preprocess import (
     square_root,
     sum_channels,
 )
-from .presets import spray
-from .rank import ranking
-from .roles import makes, per_sample
-from .scores import eigengap, purity, separability, silhouette, size, stability
-from .store import Entry, Store
-from .sweeps import sweep
-from .table import text
-from .tree import Chain, Each, Place, Step, chain, each, place, step
+from .steps.scores import eigengap, purity, separability, silhouette, size, stability
 
 __all__ = [
     "Chain",

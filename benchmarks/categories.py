@@ -12,11 +12,11 @@ import xarray as xr
 
 import relfunc as rf
 import viewer
-from relfunc.storage import save
+from relfunc.files.netcdf import save
 from viewer.opening import opened
-from viewer.project import Project
-from viewer.scores import ranking
-from viewer.state import View
+from viewer.project.project import Project
+from viewer.project.scores import ranking
+from viewer.state.view import View
 
 EACH: Final = 20
 """Samples of a category."""

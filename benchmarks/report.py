@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from relfunc.storage import replacing
+from relfunc.files.netcdf import replacing
 
 Rows = Sequence[Mapping[str, Any]]
 

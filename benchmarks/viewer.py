@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from viewer import canvas, index
-from viewer.colouring import colouring
+from viewer.draw.colouring import colouring
+from viewer.draw.samples import thumbnails
 from viewer.loading import open_project
-from viewer.project import points
-from viewer.samples import thumbnails
-from viewer.scene import grid
+from viewer.plane import canvas, index
+from viewer.plane.scene import grid
+from viewer.project.project import points
 
 from .points import write
 from .visits import growth, missing, visit

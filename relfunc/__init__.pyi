@@ -26,32 +26,27 @@ from . import (
     schema as schema,
 )
 from . import (
+    storage as storage,
+)
+from . import (
     toml as toml,
 )
-from .accounting import audit as audit
-from .accounting import plan as plan
-from .attribution import gradient as gradient
-from .attribution import per_class as per_class
-from .attribution import relevance_at as relevance_at
-from .captured import Captured as Captured
-from .captured import capture as capture
-from .dataset import attribute_dataset as attribute_dataset
-from .function import lrp as lrp
-from .interventions import activations as activations
-from .interventions import intervene as intervene
-from .keys import versioned as versioned
-from .methods import (
-    input_x_gradient as input_x_gradient,
-)
-from .methods import (
-    integrated_gradients as integrated_gradients,
-)
-from .methods import (
-    occlusion as occlusion,
-)
-from .methods import (
-    smoothgrad as smoothgrad,
-)
-from .storage import open_analysis as open_analysis
-from .storage import open_attributions as open_attributions
-from .virelay import to_virelay as to_virelay
+from .attribution.methods import input_x_gradient as input_x_gradient
+from .attribution.methods import integrated_gradients as integrated_gradients
+from .attribution.methods import occlusion as occlusion
+from .attribution.methods import smoothgrad as smoothgrad
+from .attribution.transforms import gradient as gradient
+from .attribution.transforms import per_class as per_class
+from .attribution.transforms import relevance_at as relevance_at
+from .dataset.attribute import attribute_dataset as attribute_dataset
+from .files.netcdf import open_analysis as open_analysis
+from .files.netcdf import open_attributions as open_attributions
+from .files.virelay import to_virelay as to_virelay
+from .graph.captured import Captured as Captured
+from .graph.captured import capture as capture
+from .keys.values import versioned as versioned
+from .relevance.accounting import audit as audit
+from .relevance.accounting import plan as plan
+from .relevance.function import lrp as lrp
+from .relevance.interventions import activations as activations
+from .relevance.interventions import intervene as intervene

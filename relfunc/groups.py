@@ -57,7 +57,7 @@ def open_tree(
     Examples
     --------
     >>> import tempfile
-    >>> from relfunc.trees import write_tree
+    >>> from relfunc.files.trees import write_tree
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_tree(xr.DataTree.from_dict({"/a": xr.Dataset({"x": ("n", [1, 2])})}), Path(folder) / "a.nc")
     ...     with open_tree(Path(folder) / "a.nc") as tree:

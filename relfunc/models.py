@@ -17,11 +17,13 @@ import torch
 from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from . import attribution, composites, methods, toml
-from .assignment import Composite
+from . import attribution, composites
+from .attribution import methods
+from .attribution.explanation import Explanation
+from .composites import toml
+from .composites.assignment import Composite
 from .errors import RelfuncError
-from .explanation import Explanation
-from .function import lrp
+from .relevance.function import lrp
 
 
 class LoadError(RelfuncError, ValueError):

@@ -33,7 +33,7 @@ group              holds
 The groups ``embedding`` and ``cluster`` declare no dimension themselves, so other HDF5 readers see only data there.
 
 In a file, the root repeats of all categories what a list of them shows, so that it can be shown before any is opened:
-see :mod:`relfunc.contents`. netCDF does not see that, and a file need not have it.
+see :mod:`relfunc.files.contents`. netCDF does not see that, and a file need not have it.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relfunc.cli import main
+from relfunc.command.cli import main
 
 
 @pytest.fixture(scope="session")

@@ -95,6 +95,7 @@ NAMES = {
         "rules",
         "schema",
         "smoothgrad",
+        "storage",
         "to_virelay",
         "toml",
         "versioned",
@@ -130,7 +131,7 @@ def test_the_names_of_a_lazy_package_are_known_before_any_is_imported(package: s
         ("import analysis", HEAVY),
         ("import viewer", {"torch", "torchvision", "sklearn", "scipy.stats", "distributed"}),
         (
-            "import analysis.rank, analysis.measures, analysis.roles",
+            "import analysis.results.rank, analysis.measures, analysis.roles",
             {"torch", "sklearn", "numba", "scipy", "holoviews"},
         ),
         ("import analysis; analysis.spray()", {"torch", "numba", "holoviews", "panel", "distributed"}),

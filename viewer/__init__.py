@@ -2,6 +2,6 @@
 
 from viewer.page import app
 from viewer.server import serve
-from viewer.state import View
+from viewer.state.view import View
 
 __all__ = ["View", "app", "serve"]

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from relfunc.contents import read_contents
-from relfunc.storage import attributions_files, unread_analysis, unread_attributions
+from relfunc.files.contents import read_contents
+from relfunc.files.netcdf import attributions_files, unread_analysis, unread_attributions
 
-from .project import YAML, Project, measured_files
-from .virelay import open_virelay
+from .project.project import YAML, Project, measured_files
+from .virelay.projects import open_virelay
 
 
 def open_project(path: str | Path | Sequence[Path], *, before: Callable[[str], None] = lambda group: None) -> Project:

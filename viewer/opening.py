@@ -12,9 +12,9 @@ import panel as pn
 from relfunc.errors import RelfuncError
 
 from .loading import open_project
-from .probe import ANALYSIS, walked
-from .project import UNREADABLE, YAML, Failure, Opened, Project, ProjectError
-from .scores import ranking, score_names
+from .project.probe import ANALYSIS, walked
+from .project.project import UNREADABLE, YAML, Failure, Opened, Project, ProjectError
+from .project.scores import ranking, score_names
 
 Source = Path | tuple[Path, ...]
 """What one project is opened from: a path, or the shards of a run."""
@@ -40,8 +40,8 @@ def sources(paths: str | Path | Sequence[str | Path]) -> list[Source]:
     Parameters
     ----------
     paths : str, pathlib.Path or sequence of them
-        Each a project as :func:`viewer.project.open_project` opens it, a pattern that matches several, or a folder with
-        projects in it, sorted by name. Shards of one folder that are named one by one are one project.
+        Each a project as :func:`viewer.project.project.open_project` opens it, a pattern that matches several, or a
+        folder with projects in it, sorted by name. Shards of one folder that are named one by one are one project.
     """
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
     found: dict[Source, None] = {}

@@ -10,14 +10,14 @@ import panel as pn
 from relfunc.errors import RelfuncError
 from relfunc.schema import CLASS, SAMPLE
 
-from .components import APP, Part, beside, bind, card, current_document, current_query, markup, one_of, switch
-from .display import display
-from .keep import linked
 from .opening import opened, sources
-from .panels import PANELS
-from .project import Failure, Opened, Project, ProjectError
-from .state import View, restore, show
-from .wiring import Laid, Panel, Place, Session, wire
+from .panels.display import display
+from .panels.table import PANELS
+from .panels.wiring import Laid, Panel, Place, Session, wire
+from .project.project import Failure, Opened, Project, ProjectError
+from .state.findings import linked
+from .state.view import View, restore, show
+from .widgets import APP, Part, beside, bind, card, current_document, current_query, markup, one_of, switch
 
 
 def app(paths: str | Path | Sequence[str | Path], *, view: View | None = None) -> pn.viewable.Viewable:

@@ -12,7 +12,7 @@ from relfunc.errors import RelfuncError
 
 from .opening import opened, sources
 from .page import app
-from .project import Failure, ProjectError
+from .project.project import Failure, ProjectError
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 5006
@@ -47,7 +47,7 @@ def serve(
 
     Raises
     ------
-    viewer.project.ProjectError
+    viewer.project.project.ProjectError
         If a project cannot be opened.
     ServerError
         If the port is taken.

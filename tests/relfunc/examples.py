@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relfunc.spellings import spelling
+from relfunc.ops.spellings import spelling
 
 from .kinds import net
 

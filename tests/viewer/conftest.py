@@ -5,7 +5,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from viewer.opening import opened
-from viewer.project import Project
+from viewer.project.project import Project
 
 from .chromium import browser, visit
 from .synthetic import write_project

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from relfunc.storage import save
+from relfunc.files.netcdf import save
 
 N = 40
 FEATURES = ("age", "income", "smoker", "dose")

@@ -18,7 +18,7 @@ def take(project: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     with (
-        serving("relfunc.cli", "view", str(project), "--no-browser", "--port", str(port), port=port) as address,
+        serving("relfunc.command.cli", "view", str(project), "--no-browser", "--port", str(port), port=port) as address,
         browser() as chromium,
     ):
         for name, scheme in (("selection", "light"), ("comparison", "dark")):

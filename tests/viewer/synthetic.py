@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from relfunc.storage import save
+from relfunc.files.netcdf import save
 
 CLASSES = ("ring", "disc")
 EACH = 150

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from scipy.spatial import ConvexHull
 
 from relfunc.demo import Setting
-from relfunc.storage import open_analysis, open_attributions
+from relfunc.files.netcdf import open_analysis, open_attributions
 
 from .chromium import EXECUTABLE, MISSING, browser, free_port, serving
 from .pointer import drag, place
@@ -34,7 +34,7 @@ def test_the_watermark_is_found_by_looking(demo):
         n = int((data["label"] == Setting().planted).sum())
     port = free_port()
     with (
-        serving("relfunc.cli", "view", str(demo), "--no-browser", "--port", str(port), port=port) as address,
+        serving("relfunc.command.cli", "view", str(demo), "--no-browser", "--port", str(port), port=port) as address,
         browser() as chromium,
     ):
         page = chromium.new_page(viewport={"width": 1280, "height": 800})

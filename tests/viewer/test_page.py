@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 import viewer
-from viewer.components import Gallery, Preview, Rows
-from viewer.state import View, choose, select
+from viewer.state.view import View, choose, select
+from viewer.widgets import Gallery, Preview, Rows
 
 
 def test_the_page_follows_its_state(folder):
@@ -107,7 +107,7 @@ def test_a_file_that_is_gone_becomes_a_message(folder, monkeypatch):
     def gone(*_):
         raise OSError("no such file")
 
-    monkeypatch.setattr("viewer.reading.read_rows", gone)
+    monkeypatch.setattr("viewer.project.outcomes.read_rows", gone)
     select(view, np.array([3]))
     assert _samples(page) == []
     assert page.select(Gallery)[0].notice[0] == "These samples cannot be read"

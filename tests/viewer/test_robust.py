@@ -9,15 +9,15 @@ import pytest
 import xarray as xr
 
 import viewer
-from relfunc.storage import save
-from viewer import probe
-from viewer.colouring import BY
-from viewer.components import Gallery
+from relfunc.files.netcdf import save
+from viewer.draw.colouring import BY
 from viewer.loading import open_project
 from viewer.opening import opened
-from viewer.project import Failure, ProjectError, points
-from viewer.reading import outcome, pixels, verdict
-from viewer.state import View, choose, select, show
+from viewer.project import probe
+from viewer.project.outcomes import outcome, pixels, verdict
+from viewer.project.project import Failure, ProjectError, points
+from viewer.state.view import View, choose, select, show
+from viewer.widgets import Gallery
 
 from .conftest import close
 from .synthetic import spoiled, write_project
@@ -149,7 +149,7 @@ def test_odd_categories_are_shown_whatever_was_shown_before(odd, name, before):
     assert (view.category, view.trouble) == (name, "")
     assert view.points is not None
     assert len(page.select(Gallery)[0].items) == view.points.rows.size
-    legend = next(rows for rows in page.select(viewer.components.Rows) if rows.hides)
+    legend = next(rows for rows in page.select(viewer.widgets.Rows) if rows.hides)
     clusters = CASES[name]["/cluster"]
     wanted = np.unique(next(iter(clusters.data_vars.values()))) if clusters.data_vars else []
     called = ["Noise" if k < 0 else f"Cluster {k}" for k in wanted]
@@ -159,7 +159,7 @@ def test_odd_categories_are_shown_whatever_was_shown_before(odd, name, before):
 
 def test_points_without_a_place_are_counted(odd):
     page = viewer.app(odd, view=View(category="holes"))
-    said = " ".join(pane.object for pane in page.select(viewer.components.pn.pane.HTML))
+    said = " ".join(pane.object for pane in page.select(viewer.widgets.pn.pane.HTML))
     assert "2 without a position" in said
 
 

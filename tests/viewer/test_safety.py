@@ -18,7 +18,7 @@ from tornado.websocket import websocket_connect
 
 import viewer
 from viewer.server import HOST, free_port, options
-from viewer.state import View, select
+from viewer.state.view import View, select
 
 from .chromium import serving
 
@@ -97,7 +97,7 @@ def test_a_link_names_no_file_outside_the_findings(folder, identifier):
     view = View()
     page = viewer.app(folder, view=view)
     viewer.page.follow_link([viewer.opening.opened(folder)], view, f"?project=shapes&finding={identifier}")
-    assert "secret" not in {item["name"] for item in page.select(viewer.components.Keep)[0].items}
+    assert "secret" not in {item["name"] for item in page.select(viewer.widgets.Keep)[0].items}
     assert view.points is not None
     assert not view.trouble
 

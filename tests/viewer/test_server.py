@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from viewer.project import ProjectError
+from viewer.project.project import ProjectError
 from viewer.server import HOST, ServerError, checked, free_port, serve
 
 

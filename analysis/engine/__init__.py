@@ -1,0 +1,1 @@
+"""The engine: runs plans, category by category, and keeps what it computed."""

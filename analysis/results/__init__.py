@@ -1,0 +1,1 @@
+"""Results: rankings, sweeps and plots of an analysis."""

@@ -1,0 +1,1 @@
+"""Steps: functions from dataset to dataset."""

@@ -1,0 +1,1 @@
+"""Datasets: attributions of many samples, streamed to files."""

@@ -1,0 +1,118 @@
+"""Options of :func:`relfunc.attribute_dataset`: its signature, its runs and the command line read them here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_origin
+
+from ..errors import RunError
+
+if TYPE_CHECKING:  # the command line's help waits for no torch
+    from torch import Tensor
+
+Progress: TypeAlias = bool | Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to attribute a dataset.
+
+    Parameters
+    ----------
+    batch_size : int
+        Samples attributed at once. When memory runs out, it is halved for the rest of the run.
+    shard_size : int
+        Samples in a file: what is done again at most after a stop.
+    target : {"label", "prediction"}, int or callable
+        The class to explain, or a function from a batch's outputs and labels to class indices ``(sample,)`` or to
+        the relevance to start with ``(sample, class)``.
+    classes : sequence of str, optional
+        Class names; by default those that the data know, or numbers.
+    transform : callable, optional
+        From an image of a folder (or an item of other data; a batch's array, for an xarray Dataset) to the model's
+        input. Without one, arrays are taken as float32.
+    variables : sequence of str
+        Further variables ``(sample,)`` of a Dataset to keep with the results: numbers, text, or yes and no.
+    keep_input : {"uint8", "float32"} or None
+        How to keep the inputs. As ``uint8`` they are kept as they were before a torchvision normalization at the end
+        of the transform; where there is none, from 0 … 1, or stretched per sample if their values lie outside.
+    dtype : {"float32", "float16"}
+        Precision of the stored attributions. netCDF-4 has no float16: values are rounded to its ten bits of mantissa,
+        and the zeros that follow are compressed away.
+    device : str, optional
+        Where to compute, such as ``"cuda"``; by default where the model is. The model given is not moved.
+    autocast : {"bfloat16", "float16"}, optional
+        Precision of the model's operations; attributions are converted to float32.
+    channels_last : bool
+        Whether to compute in this memory format.
+    compiled : bool
+        Whether to compute with :func:`torch.compile`.
+    workers : int
+        Processes on this machine, each with a model of its own.
+    client : distributed.Client, optional
+        Of a Dask cluster whose workers share the folder ``out``; each shard is a task.
+    on_error : {"raise", "skip"}
+        What becomes of samples that cannot be read or attributed; the manifest lists those skipped.
+    progress : bool or callable
+        A bar on a terminal; or a function of the samples done and their number, if that is known.
+    attrs : mapping, optional
+        Further attributes to keep with the results; part of what tells runs apart.
+
+    Raises
+    ------
+    RunError
+        If a value is none of those that an option has.
+
+    Examples
+    --------
+    >>> Options(dtype="float16").batch_size
+    32
+    >>> Options(workers=0)
+    Traceback (most recent call last):
+    ...
+    relfunc.errors.RunError: workers is 0: give at least 1
+    """
+
+    batch_size: int = 32
+    shard_size: int = 1024
+    target: "Literal['label', 'prediction'] | int | Callable[[Tensor, Tensor | None], Tensor]" = "label"
+    classes: Sequence[str] | None = None
+    transform: "Callable[[Any], Tensor] | None" = None
+    variables: Sequence[str] = ()
+    keep_input: Literal["uint8", "float32"] | None = "uint8"
+    dtype: Literal["float32", "float16"] = "float32"
+    device: str | None = None
+    autocast: Literal["bfloat16", "float16"] | None = None
+    channels_last: bool = False
+    compiled: bool = False
+    workers: int = 1
+    client: Any = None
+    on_error: Literal["raise", "skip"] = "raise"
+    progress: Progress = True
+    attrs: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, listed = getattr(self, field.name), choices(field.type)
+            if listed and value not in listed:
+                raise RunError(f"{field.name} is {value!r}: give {' or '.join(map(repr, listed))}")
+            if field.type is int and value < 1:
+                raise RunError(f"{field.name} is {value}: give at least 1")
+        if isinstance(self.variables, str):
+            raise RunError(f"variables is {self.variables!r}: give a list of names")
+        if not (isinstance(self.target, int) or callable(self.target) or self.target in {"label", "prediction"}):
+            raise RunError(f"target is {self.target!r}: give 'label', 'prediction', a class index, or a function")
+
+
+def choices(kind: Any) -> tuple[Any, ...]:
+    """Return the values that a type lists; nothing if it lists none.
+
+    Examples
+    --------
+    >>> choices(Literal["a", "b"] | None)
+    (None, 'a', 'b')
+    >>> choices(str | None)
+    ()
+    """
+    listed = [value for part in (kind, *get_args(kind)) if get_origin(part) is Literal for value in get_args(part)]
+    return (*([None] if listed and NoneType in get_args(kind) else []), *listed)

@@ -1,0 +1,1 @@
+"""Keys: what values, code and runs are worth, as digests that any process finds again."""

@@ -1,0 +1,1 @@
+"""Relevance: from a graph and its rules to one program, and what it says."""

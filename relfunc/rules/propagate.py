@@ -1,0 +1,82 @@
+"""Propagate relevance through one operation: what a program calls, made of an operation and its rule's row.
+
+Whatever a rule does is ordinary differentiable torch operations, so that relevance can be vmapped, compiled and
+differentiated again. All that can be decided before anything runs is decided when the step is made.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ..graph.calls import Call, Slot
+from . import row_of
+from .step import PropagateError, Reads, RuleRow, Step
+from .tables import Elementary
+
+__all__ = ["Call", "Propagate", "PropagateError", "Slot"]
+
+
+@dataclass(frozen=True, eq=False)
+class Propagate(Step):
+    """Backward of one operation under a rule: ``(relevance, output, *values) -> relevance of each data slot``.
+
+    Attributes
+    ----------
+    row : RuleRow
+        What is known of the rule.
+    reads : tuple of str
+        What it reads of the operation: ``"values"``, else only their shapes; ``"output"``, else None is given.
+    options : dict
+        The keyword arguments of the row's functions.
+    """
+
+    row: RuleRow = field(init=False)
+    reads: Reads = field(init=False)
+    options: dict[str, Any] = field(init=False)
+    _run_again: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        row = row_of(self.rule)
+        derived = {
+            "row": row,
+            "reads": row.reads if isinstance(row.reads, tuple) else row.reads(self),
+            "options": dict(self.rule.options) if isinstance(self.rule, Elementary) else {},
+            "_run_again": self.rectified and not row.takes_rectified(self.rule),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def __name__(self) -> str:
+        return f"{getattr(self.rule, 'name', getattr(self.rule, '__name__', 'custom'))}_{self.call.name}"
+
+    def __call__(self, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
+        """Return the relevance of each data slot; in single precision where the model runs in half by autocast."""
+        device = next(leaf for leaf in pytree.tree_leaves(relevance) if isinstance(leaf, Tensor)).device.type
+        if not torch.is_autocast_enabled(device):
+            return self._asked(self.row.propagate, relevance, output, *values)
+        with torch.autocast(device, enabled=False):
+            given = pytree.tree_map_only(Tensor, _at_least_single, (relevance, output, *values))
+            return self._asked(self.row.propagate, *given)
+
+    def absorbed(self, passed: float, relevance: Any, output: Any, *values: Any) -> dict[str, float]:
+        """Sum the relevance that reached no input, by what absorbed it."""
+
+        def absorbs(step: Step, *given: Any, **options: Any) -> dict[str, float]:
+            return self.row.absorbs(step, passed, *given, **options)
+
+        return self._asked(absorbs, relevance, output, *values)
+
+    def _asked(self, function: Callable[..., Any], relevance: Any, output: Any, *values: Any) -> Any:
+        """Call a function of the row, with the operation's own output where the rule cannot do with a ReLU of it."""
+        if self._run_again and output is not None:
+            output = self.call(*values)
+        return function(self, relevance, output, *values, **self.options)
+
+
+def _at_least_single(a: Tensor) -> Tensor:
+    return a.float() if a.dtype in {torch.float16, torch.bfloat16} else a

@@ -1,0 +1,1 @@
+"""Drawing: samples, colours and summaries as pictures."""

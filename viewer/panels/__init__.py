@@ -1,0 +1,1 @@
+"""Panels: values in one table, wired by one function."""

@@ -1,0 +1,1 @@
+"""Projects: opening and reading attributions and analyses."""

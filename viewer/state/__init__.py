@@ -1,0 +1,1 @@
+"""State: the one mutable object of a visit, and what it keeps."""

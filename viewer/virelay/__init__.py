@@ -1,0 +1,1 @@
+"""ViRelAy's projects and views."""
