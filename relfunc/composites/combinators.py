@@ -126,7 +126,7 @@ def by_where(table: Mapping[Callable[[Operation], bool], AnyRule], *, name: str 
     --------
     >>> from relfunc import rules
     >>> def is_depthwise(operation):
-    ...     return operation.groups == operation.in_channels != 1
+    ...     return operation.groups not in (None, 1) and operation.groups == operation.in_channels
     >>> print(by_where({is_depthwise: rules.gradient(), having(kernel_size=1): rules.epsilon()}))
     by_where
       where is_depthwise                      gradient()
