@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from ..errors import CaptureError, is_ours
 from ..files.netcdf import replacing
 from ..ops.table import OPS, Ops, name_of
-from .arguments import Arguments, arguments_of
+from .arguments import Arguments, arguments_of, as_call
 from .canonize import functional, resolved
 from .checked import Checked
 from .exporting import export
@@ -70,9 +70,9 @@ class Origin:
 
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Any], output: Any) -> None:
         """Compare an output with the model's own, where that was not done yet; an intervention checks its base."""
-        if self.base is not None:
+        if self.base is not None and self.checked.enabled:
             self.base.check(args, kwargs, values, None)
-        else:
+        elif self.base is None:
             self.checked(self, args, kwargs, values, output)
 
     _program: list["Program"] = field(default_factory=list, init=False)
@@ -187,12 +187,15 @@ def capture(
     """Turn a model into a graph of functions, without changing it.
 
     On the first call for each structure, dtype and device of inputs (and here, if there are example inputs) what was
-    captured is compared with the model itself, at the cost of one forward without gradients.
+    captured is compared with the model itself, at the cost of one forward without gradients; with passes of your own,
+    for each shape. Under the transforms of :mod:`torch.func` and :func:`torch.compile` values cannot be looked at, and
+    nothing is compared: call it once without, or give example inputs.
 
     Parameters
     ----------
     model : torch.nn.Module
-        In evaluation mode. Data parallel and compiled models are captured as what they wrap.
+        In evaluation mode. Data parallel and compiled models are captured as what they wrap. One that is captured
+        already stays as it is, but for operations, passes and ``check=False`` that are given here.
     via : {"trace", "export"}
         ``trace`` runs the model on stand-ins for tensors, and keeps batch and image size free; ``export`` asks
         :func:`torch.export.export`, needs example inputs, and keeps the batch size free where it can.
@@ -232,7 +235,13 @@ def capture(
     if callable(passes) or not all(map(callable, passes)):
         raise TypeError("passes are a sequence of functions from graph to graph: give passes=(my_pass,)")
     if isinstance(model, Captured):
-        return _after(model._origin, passes, compare=bool(passes and model._origin.arguments.examples))
+        if via == "export" != model._origin.via:
+            raise CaptureError("the model is captured already, by trace: give the module itself to have it exported")
+        again = _again(model, ops, check)._origin
+        if example_inputs is not None:
+            args, kwargs = as_call(example_inputs)
+            again.check(args, kwargs, again.arguments.values(args, kwargs), None)
+        return _after(again, passes, compare=bool(passes and again.arguments.examples))
     if not isinstance(model, nn.Module):
         raise TypeError(f"capture takes a torch.nn.Module, not {type(model).__name__}: wrap the function in one")
     for name, module in model.named_modules():
@@ -314,10 +323,7 @@ def captured_for(model: nn.Module, example_inputs: Any, ops: Ops, check: bool = 
     Captured
     """
     if isinstance(model, Captured):
-        origin = model._origin
-        if ops is OPS or ops is origin.ops:
-            return model
-        return Captured(replace(origin, graph=functional(origin.graph, ops), ops=ops))
+        return _again(model, ops, check)
     try:
         return capture(model, example_inputs=example_inputs, ops=ops, check=check)
     except UntraceableError as untraceable:
@@ -329,6 +335,17 @@ def captured_for(model: nn.Module, example_inputs: Any, ops: Ops, check: bool = 
             raise CaptureError(
                 f"{type(model).__name__} can be neither traced nor exported: {untraceable}; {error}"
             ) from error
+
+
+def _again(captured: Captured, ops: Ops, check: bool) -> Captured:
+    """Return a captured model with other operations, or without comparing; as it is without such wishes."""
+    origin = captured._origin
+    changes: dict[str, Any] = {}
+    if ops is not OPS and ops is not origin.ops:
+        changes |= {"graph": functional(origin.graph, ops), "ops": ops}
+    if not check and origin.checked.enabled:
+        changes["checked"] = Checked(enabled=False)
+    return Captured(replace(origin, **changes)) if changes else captured
 
 
 def share(module: nn.Module, model: nn.Module) -> None:

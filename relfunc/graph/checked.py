@@ -70,7 +70,7 @@ class Checked:
         """
         if not self.enabled or is_transformed():
             return
-        key = (*_kind(values), _shape_of(origin.model))
+        key = (*_kind(values, shapes=bool(origin.by)), _shape_of(origin.model))
         if key in self._seen:
             return
         with self._lock, torch.no_grad():
@@ -81,12 +81,15 @@ class Checked:
                     self._seen.add(key)
 
 
-def _kind(values: Sequence[Any]) -> tuple[Any, ...]:
+def _kind(values: Sequence[Any], shapes: bool) -> tuple[Any, ...]:
+    """Tell kinds of input apart; a user's pass may be right for some shapes only."""
     leaves, spec = values, ""
     if not all(isinstance(value, Tensor) for value in values):
         leaves, structure = pytree.tree_flatten(list(values))
         spec = str(structure)
-    kinds = tuple((a.ndim, a.dtype, a.device) if isinstance(a, Tensor) else type(a) for a in leaves)
+    kinds = tuple(
+        (a.shape if shapes else a.ndim, a.dtype, a.device) if isinstance(a, Tensor) else type(a) for a in leaves
+    )
     return spec, kinds, torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
 
 

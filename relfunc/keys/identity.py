@@ -7,7 +7,7 @@ from torch import fx, nn
 
 from ..attribution.explanation import Explain, Explanation
 from ..graph.captured import Captured, parameter
-from ..ops.table import OPS
+from ..ops.table import OPS, Ops
 from ..relevance.function import Relevance
 from .code import declared
 from .values import described, digest, key
@@ -56,19 +56,23 @@ def _of_function(f: Any) -> Identity:
     """Say what is attributed: a model, captured or not, and the rules of its operations."""
     if isinstance(f, Captured):
         model = f._origin.model
-        return {"model": _name(type(model)), "parameters": digest(_of_graph(model, f.graph))}
+        return {"model": _name(type(model)), "parameters": digest(_of_graph(model, f.graph), _own(f._origin.ops))}
     if not isinstance(f, Relevance):
         return {"model": _name(type(f) if isinstance(f, nn.Module) else f), "parameters": key(f, "the model")}
     lrp = f._lrp
-    ops = lrp.captured._origin.ops
     rules = [(node.name, described(rule, f"the rule of '{node.name}'")) for node, rule in lrp.rules.items()]
-    own = {name: op for name, op in ops.items() if OPS.get(name) is not op}
     return {
         "model": _name(type(lrp.model)),
         "parameters": digest(_of_graph(lrp.model, lrp.graph)),
         "composite": getattr(lrp.composite, "name", "") or _name(lrp.composite),
-        "rules": digest(rules, [(described(name, "an operation"), described(own[name], "ops")) for name in own]),
+        "rules": digest(rules, _own(lrp.captured._origin.ops)),
     }
+
+
+def _own(ops: Ops) -> Any:
+    """Describe the rows of a table of operations that are not relfunc's."""
+    own = [(name, op) for name, op in ops.items() if OPS.get(name) is not op]
+    return [(described(name, "an operation"), described(op, "ops")) for name, op in own]
 
 
 def _name(value: Any) -> str:

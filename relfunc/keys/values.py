@@ -262,16 +262,35 @@ def _table(walk: Walk, value: Any, where: str) -> Any:
     axes = [value.columns, value.index] if isinstance(value, pd.DataFrame) else getattr(value, "axes", [])
     return (
         type(value).__name__,
-        [(str(one.dtype), walk.of(one.to_numpy(), where)) for one in held if hasattr(one, "dtype")],
-        [(walk.of(list(axis.names), where), str(axis.dtype), walk.of(axis.to_numpy(), where)) for axis in axes],
+        walk.of(getattr(value, "name", None), where),
+        walk.of(getattr(value, "attrs", {}), where),
+        [(_kind(walk, one.dtype, where), walk.of(one.to_numpy(), where)) for one in held if hasattr(one, "dtype")],
+        [
+            (walk.of(list(axis.names), where), _kind(walk, axis.dtype, where), walk.of(axis.to_numpy(), where))
+            for axis in axes
+        ],
     )
 
 
+def _kind(walk: Walk, dtype: Any, where: str) -> Any:
+    """Describe the type of a column; of a category, with what there is to choose from, in its order."""
+    if isinstance(dtype, pd.CategoricalDtype):
+        return ("category", bool(dtype.ordered), walk.of(dtype.categories.to_numpy(), where))
+    return str(dtype)
+
+
+def _dataset(walk: Walk, value: xr.Dataset, where: str) -> Any:
+    """Describe a dataset that code can read: beside its values its attributes, and the order of all that is named."""
+    named = [
+        (str(name), walk.of(dict(variable.attrs), f"{where}[{name!r}]")) for name, variable in value.variables.items()
+    ]
+    return ("dataset", of_source(value), named, walk.of(dict(value.attrs), where))
+
+
 def _labelled(walk: Walk, value: xr.DataArray | xr.Variable, where: str) -> Any:
-    name = walk.of(getattr(value, "name", None), where)
     if isinstance(value, xr.DataArray):
-        return ("labelled", name, of_source(value.to_dataset(name="values")))
-    return ("variable", tuple(map(str, value.dims)), of_array(value))
+        return ("labelled", walk.of(value.name, where), _dataset(walk, value.to_dataset(name="values"), where))
+    return ("variable", tuple(map(str, value.dims)), of_array(value), walk.of(dict(value.attrs), where))
 
 
 def _module(walk: Walk, value: Any, where: str) -> Any:
@@ -395,7 +414,7 @@ _OBJECTS = (
     Row(lambda value: isinstance(value, enum.Enum), _member, holds=True),
     Row(lambda value: isinstance(value, np.ufunc), _ufunc),
     Row(_is(types.MappingProxyType), lambda walk, value, where: walk.of(dict(value), where)),
-    Row(lambda value: isinstance(value, xr.Dataset), lambda walk, value, where: ("dataset", of_source(value))),
+    Row(lambda value: isinstance(value, xr.Dataset), _dataset),
     Row(lambda value: isinstance(value, xr.DataArray | xr.Variable), _labelled),
     Row(lambda value: isinstance(value, pd.DataFrame | pd.Series | pd.Index), _table),
     Row(_is(re.Pattern), lambda walk, value, where: ("re", value.pattern, value.flags)),

@@ -131,7 +131,7 @@ def _read_affine(
     weight, all terms of a branch together, and is multiplied by the term's input in the memory that this makes.
     """
     x, call, contributions = values[0], step.call, []
-    if output is not None and (strength := _mirrored(rule)):
+    if output is not None and output.dtype.itemsize > 2 and (strength := _mirrored(rule)):
         return _read_mirrored(step, rule, strength, relevance, output, *values)
     for branch in rule.branches:
         done = evaluate(rule, branch, call, output, rectified, *values)
@@ -171,7 +171,9 @@ def _read_mirrored(
 
     The part :math:`(p, n)` of the weights is :math:`\frac{p + n}{2} (W + V)` with
     :math:`V = \frac{p - n}{p + n} |W|`, so that with :math:`a = f(x; V, c)` both denominators are
-    :math:`\mathrm{sgn}(z) \frac{p + n}{2} (|z| + a)`, and the factor cancels but for the stabilizer's.
+    :math:`\mathrm{sgn}(z) \frac{p + n}{2} (|z| + a)`, and the factor cancels but for the stabilizer's. That would be
+    below what 16 bits can tell from zero, so there the table is read as it is written. Where ``z`` is zero, neither
+    branch is on.
     """
     call, (scale, odd) = step.call, strength
     weight, bias = parameters_of(call, parameters)
@@ -182,6 +184,7 @@ def _read_mirrored(
     stabilizer = replace(stabilizer, epsilon=stabilizer.epsilon / scale)
     share = _share(relevance, plus_product(denominator, z, sign), stabilizer, 1, owned=step.owned, kept=None)
     del denominator
+    share = times(times(share, sign), sign)
     transpose = TRANSPOSES[call.transposed]
     total = transpose(share, x, strong, **call.kwargs)
     return total.add_(transpose(times(share, sign), x, weight, **call.kwargs)).mul_(x)

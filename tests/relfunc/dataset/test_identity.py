@@ -44,6 +44,10 @@ def relevance_of(held: nn.Module, **options: Any) -> Any:
     return rf.gradient(rf.lrp(held, rf.composites.epsilon_plus(**options)))
 
 
+def with_tanh(op: rf.ops.Op) -> rf.ops.Ops:
+    return {**rf.ops.OPS, "tanh": op}
+
+
 def of_relevance(f: nn.Module) -> Callable[..., Any]:
     return lambda x, target: rf.gradient(f)(x, target)
 
@@ -121,6 +125,12 @@ CHANGES: dict[str, tuple[Call, Callable[[int], Call]]] = {
     "a captured model that a method of one's own captures": (
         {"data": TensorDataset(X, Y), "explain": of_model(rf.capture(model()))},
         lambda k: {"explain": of_model(rf.capture(model(slope=0.2 + k / 100)))},
+    ),
+    "the operations of a captured model that a method of one's own captures": (
+        {"data": TensorDataset(X, Y), "explain": of_relevance(rf.capture(model()))},
+        lambda k: {
+            "explain": of_relevance(rf.capture(model(), ops={**rf.ops.OPS, "tanh": rf.ops.Op("static", name=f"{k}")}))
+        },
     ),
     "a seed": (
         {"data": TensorDataset(X, Y), "explain": rf.smoothgrad(model(), samples=2)},

@@ -355,3 +355,20 @@ def test_several_threads_trace_at_once():
     for thread in threads:
         thread.join()
     assert found == [len(capture(model).graph.nodes)] * 4
+
+
+def test_a_captured_model_takes_what_capture_takes_or_says_why_not():
+    model, x = nn.Sequential(nn.Linear(3, 2), nn.Tanh()).eval(), torch.ones(1, 3)
+    captured = capture(model)
+    assert capture(captured)._origin is captured._origin
+    own = {**rf.ops.OPS, "tanh": rf.ops.Op("static")}
+    composite = rf.composites.by_type({"linear": rf.rules.epsilon(), "activation": rf.rules.pass_()})
+    with pytest.raises(CaptureError, match="already, by trace"):
+        capture(captured, via="export", example_inputs=x)
+    for again in (capture(captured, ops=own), capture(model, ops=own)):
+        assert rf.plan(again, composite)["rule"].tolist() == ["epsilon(epsilon=1e-06)"]
+    for unchecked in (capture(captured, check=False), rf.intervene(capture(captured, check=False), {"1": torch.neg})):
+        model.register_forward_hook(lambda module, x, y: y + 1)
+        unchecked(x)
+    with pytest.raises(CaptureError, match="what was captured is not the model"):
+        capture(captured, example_inputs=x)

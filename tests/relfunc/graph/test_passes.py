@@ -282,6 +282,22 @@ def test_what_a_pass_changes_is_seen_on_the_first_call(name, of):
         f(values((2, 3)))
 
 
+def test_a_pass_that_is_right_for_one_size_is_caught_at_the_next():
+    def divide(graph: fx.Graph) -> fx.Graph:
+        for node in graph.find_nodes(op="call_function", target=F.adaptive_avg_pool2d):
+            with graph.inserting_after(node):
+                summed = graph.call_function(torch.sum, (node.args[0], (2, 3), True))
+            with graph.inserting_after(summed):
+                node.replace_all_uses_with(graph.call_function(torch.div, (summed, 16)), propagate_meta=True)
+            graph.erase_node(node)
+        return graph
+
+    captured = rf.capture(nn.Sequential(nn.AdaptiveAvgPool2d(1)).eval(), passes=(divide,))
+    captured(torch.rand(1, 2, 4, 4))
+    with pytest.raises(CaptureError, match="the pass divide changes"):
+        captured(torch.rand(1, 2, 9, 9))
+
+
 def test_what_does_not_run_is_named_unless_the_input_is_wrong():
     captured = rf.capture(made(Layer), passes=(BROKEN["does not run"][0], untouched))
     with pytest.raises(CaptureError, match="what the pass broken returned does not run"):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import xarray as xr
 
 import relfunc as rf
 from relfunc.errors import KeyingError
@@ -58,6 +59,10 @@ def test_the_same_script_has_the_same_keys_in_another_process_folder_hash_seed_a
     assert len(set(here)) > 0.9 * CASES
 
 
+def array(**attrs: int) -> xr.DataArray:
+    return xr.DataArray([0.0], dims="x", attrs=attrs)
+
+
 DIFFERENT = {
     "types of numbers": [1, 1.0, True, np.int32(1), np.int64(1), "1", b"1", (1,), [1], {1}, 1j],
     "order": [[1, 2], [2, 1], {1: 0, 2: 0}, {2: 0, 1: 0}],
@@ -68,6 +73,28 @@ DIFFERENT = {
         pd.DataFrame({"a": [1.0]}),
         pd.DataFrame({"a": [1]}, index=[5]),
         pd.Series([1]),
+        pd.Series([1], name="a"),
+    ],
+    "categories": [
+        pd.Series(["a"], dtype=pd.CategoricalDtype(["a", "b"])),
+        pd.Series(["a"], dtype=pd.CategoricalDtype(["b", "a"])),
+        pd.Series(["a"], dtype=pd.CategoricalDtype(["a", "b"], ordered=True)),
+        pd.Series(["a"], dtype=pd.CategoricalDtype(["a"])),
+        pd.DataFrame({"a": pd.Categorical(["a"], ["a", "b"])}),
+        pd.DataFrame({"a": pd.Categorical(["a"], ["b", "a"])}),
+        pd.CategoricalIndex(["a"], ["a", "b"]),
+        pd.CategoricalIndex(["a"], ["b", "a"]),
+    ],
+    "attributes of labelled data": [
+        array(),
+        array(scale=1),
+        array(scale=2),
+        array().variable,
+        array(scale=1).variable,
+        array(scale=1).to_dataset(name="a"),
+        array(scale=2).to_dataset(name="a"),
+        array().to_dataset(name="a").assign_attrs(scale=1),
+        array().to_dataset(name="a"),
     ],
     "tensors": [
         torch.ones(2),

@@ -391,3 +391,14 @@ def test_own_rule_as_a_table():
         return oracle.pos(x) * (A.T @ (R / oracle.plain(0.1)(z)))
 
     assert_close(relevance(module, x, R, table), oracle.relevance(formula, matrices, x, R))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("first", [nn.ReLU(), nn.Identity()], ids=["mirrored", "as written"])
+def test_gamma_gives_nothing_to_an_output_of_zero(first, dtype):
+    """Neither gate of its table is on there, however it is read."""
+    model = nn.Sequential(first, nn.Linear(2, 1, bias=False)).eval().to(dtype)
+    model[1].weight.data = torch.tensor([[1.0, -1.0]], dtype=dtype)
+    composite = rf.composites.by_type({"linear": rf.rules.gamma(1.0), "relu": rf.rules.pass_()})
+    _, relevance = rf.gradient(rf.lrp(model, composite))(torch.ones(1, 2, dtype=dtype), torch.ones(1, 1, dtype=dtype))
+    assert relevance.tolist() == [[0.0, 0.0]]
