@@ -45,7 +45,7 @@ def replace(plan: Plan, places: Mapping[str, Plan | None] = NOTHING, /, **named:
     ------
     PlanError
         If no place or more than one has a name, one lies in another, nothing is left, or what comes there makes
-        something else than the place takes.
+        something else than the place takes, or leaves a place around it without what that takes.
 
     Examples
     --------

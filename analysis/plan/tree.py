@@ -66,6 +66,19 @@ class Place:
     plan: "Plan"
     takes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        name, takes = self.name, self.takes
+        if not isinstance(name, str) or not name or set(name) & {"/", "#", "\n"}:
+            raise PlanError(f"place: {name!r} names no place: give text without '/' and '#'")
+        check_made(takes, f"place '{name}'")
+        _checked((self.plan,), f"place '{name}'")
+        made = made_in(self.plan)
+        if takes and made is not None and not made & set(takes):
+            raise PlanError(
+                f"place '{name}' takes {listed(takes)}, and its plan makes {listed(sorted(made))}: put a step into it "
+                "that makes what it takes, or give it other takes="
+            )
+
     def __str__(self) -> str:
         takes = f" [{' or '.join(self.takes)}]" if self.takes else ""
         return f"{self.name}{takes}: {self.plan}"
@@ -196,15 +209,7 @@ def place(name: str, plan: Plan, /, *, takes: str | Iterable[str] = ()) -> Place
     >>> print(place("groups", step(kmeans), takes="clustering"))
     groups [clustering]: kmeans()
     """
-    if not isinstance(name, str) or not name or set(name) & {"/", "#", "\n"}:
-        raise PlanError(f"place: {name!r} names no place: give text without '/' and '#'")
-    roles = (takes,) if isinstance(takes, str) else tuple(takes)
-    check_made(roles, f"place '{name}'")
-    (inner,) = _checked((plan,), f"place '{name}'")
-    made = made_in(inner)
-    if roles and made is not None and not made & set(roles):
-        raise PlanError(f"place '{name}' takes {listed(roles)}, and its plan makes {listed(sorted(made))}")
-    return Place(name, inner, roles)
+    return Place(name, plan, (takes,) if isinstance(takes, str) else tuple(takes))
 
 
 def made_in(plan: Plan) -> frozenset[str] | None:

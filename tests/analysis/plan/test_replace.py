@@ -231,6 +231,25 @@ def test_a_step_of_ones_own_is_put_where_what_it_declares_fits(role: str) -> Non
             replace(chain(step(analysis.kmeans), LLE), kmeans=step(own))
 
 
+PCA_KMEANS = chain(step(analysis.pca), step(analysis.kmeans, embedding="pca"))
+AROUND: dict[str, Plan] = {
+    "around a chain": place("a", PCA_KMEANS, takes="clustering"),
+    "around branches": place("a", each(step(analysis.pca), step(analysis.kmeans)), takes="clustering"),
+    "around a branch": place("a", each(step(analysis.pca), PCA_KMEANS), takes="clustering"),
+    "around another": place("a", chain(step(analysis.pca), place("b", PCA_KMEANS)), takes="clustering"),
+}
+
+
+@pytest.mark.parametrize("kind", AROUND)
+def test_a_place_around_keeps_what_it_takes(kind: str) -> None:
+    template = chain(step(analysis.flatten), AROUND[kind])
+    with pytest.raises(PlanError, match="place 'a' takes 'clustering', and its plan makes 'embedding': put a step"):
+        replace(template, kmeans=None)
+    for fits in (step(analysis.hdbscan), step(unknown), each(step(analysis.hdbscan), LLE)):
+        found = replace(template, kmeans=fits)
+        assert plan.from_toml(plan.to_toml(found)) == found
+
+
 ERRORS: dict[str, tuple[Any, str]] = {
     "an unknown name": (lambda: replace(spray(), kmean=None), "no place 'kmean'; there are 'kmeans'$"),
     "a name like none": (lambda: replace(chain(LLE, step(analysis.pca)), xyzw=None), "there are 'lle', 'pca'$"),
@@ -258,6 +277,7 @@ ERRORS: dict[str, tuple[Any, str]] = {
     "a role that is none": (lambda: place("a", LLE, takes="map"), "steps make .*, not 'map'"),
     "a plan that does not fit its own place": (lambda: place("a", LLE, takes="score"), "its plan makes 'embedding'"),
     "a place without a plan": (lambda: place("a", analysis.lle), "is not a plan: wrap"),
+    "a place made without place()": (lambda: analysis.Place("a", LLE, ("score",)), "its plan makes 'embedding'"),
     "TOML with more": (
         lambda: plan.from_toml("[[chain]]\nplace = 'a'\nx = 1\n[chain.plan]\nstep = 'analysis.pca'"),
         "'place', 'x', 'plan'",
