@@ -90,8 +90,7 @@ def replace(plan: Plan, places: Mapping[str, Plan | None] = NOTHING, /, **named:
 
 def _places(plan: Plan, position: Position = (), path: tuple[str, ...] = ()) -> Iterator[tuple[Position, str, Plan]]:
     """Yield the position, the path and the plan of each place inside a plan."""
-    inside = plan.plan if isinstance(plan, Place) else plan
-    members = inside.plans if isinstance(inside, Chain | Each) else ()
+    members = _members(plan)
     names = [_name(member) for member in members]
     several, seen = Counter(names), Counter[str]()
     for k, (name, member) in enumerate(zip(names, members, strict=True)):
@@ -99,6 +98,14 @@ def _places(plan: Plan, position: Position = (), path: tuple[str, ...] = ()) -> 
         label = f"{name}#{seen[name]}" if several[name] > 1 else name
         yield (*position, k), "/".join(["", *path, label]), member
         yield from _places(member, (*position, k), (*path, label))
+
+
+def _members(plan: Plan) -> tuple[Plan, ...]:
+    """Return the plans directly inside one that are places; the one plan of a place is none, unless it has a name."""
+    inside = plan.plan if isinstance(plan, Place) else plan
+    if isinstance(inside, Chain | Each):
+        return inside.plans
+    return (inside,) if isinstance(plan, Place) and isinstance(inside, Place) else ()
 
 
 def _name(plan: Plan) -> str:
@@ -168,7 +175,8 @@ def _filled(plan: Plan, position: Position, new: Mapping[Position, Plan | None])
         case Step():
             return plan
         case Place():
-            inside = _filled(plan.plan, position, new)
+            named = isinstance(plan.plan, Place)
+            inside = _filled(plan.plan, (*position, 0) if named else position, new)
             return None if inside is None else dataclasses.replace(plan, plan=inside)
     filled = (_filled(inner, (*position, k), new) for k, inner in enumerate(plan.plans))
     left = [inner for inner in filled if inner is not None]

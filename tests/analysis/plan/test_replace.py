@@ -231,6 +231,42 @@ def test_a_step_of_ones_own_is_put_where_what_it_declares_fits(role: str) -> Non
             replace(chain(step(analysis.kmeans), LLE), kmeans=step(own))
 
 
+KMEANS, HDBSCAN = step(analysis.kmeans), step(analysis.hdbscan)
+IN_PLACES: dict[str, tuple[Plan, dict[str, Plan | None], Plan]] = {
+    "the inner": (place("a", place("b", KMEANS)), {"b": HDBSCAN}, place("a", place("b", HDBSCAN))),
+    "the inner by its path": (place("a", place("b", KMEANS)), {"/a/b": HDBSCAN}, place("a", place("b", HDBSCAN))),
+    "the outer": (place("a", place("b", KMEANS)), {"a": HDBSCAN}, place("a", HDBSCAN)),
+    "another name for the inner": (
+        place("a", place("b", KMEANS)),
+        {"b": place("c", HDBSCAN)},
+        place("a", place("c", HDBSCAN)),
+    ),
+    "the innermost of three": (
+        chain(LLE, place("a", place("b", place("c", KMEANS)))),
+        {"c": HDBSCAN},
+        chain(LLE, place("a", place("b", place("c", HDBSCAN)))),
+    ),
+    "the middle of three": (
+        place("a", place("b", place("c", KMEANS))),
+        {"b": HDBSCAN},
+        place("a", place("b", HDBSCAN)),
+    ),
+    "a step of a chain in the inner": (
+        each(LLE, place("a", place("b", chain(LLE, KMEANS)))),
+        {"b/lle": None, "kmeans": HDBSCAN},
+        each(LLE, place("a", place("b", chain(HDBSCAN)))),
+    ),
+    "nothing": (chain(LLE, place("a", place("b", KMEANS))), {"b": None}, chain(LLE)),
+    "one name for both": (place("a", place("a", KMEANS)), {"a/a": HDBSCAN}, place("a", place("a", HDBSCAN))),
+}
+
+
+@pytest.mark.parametrize("kind", IN_PLACES)
+def test_a_place_directly_in_a_place_is_found(kind: str) -> None:
+    template, new, expected = IN_PLACES[kind]
+    assert_same(replace(template, new), expected)
+
+
 PCA_KMEANS = chain(step(analysis.pca), step(analysis.kmeans, embedding="pca"))
 AROUND: dict[str, Plan] = {
     "around a chain": place("a", PCA_KMEANS, takes="clustering"),
@@ -270,6 +306,14 @@ ERRORS: dict[str, tuple[Any, str]] = {
     "a function": (lambda: replace(spray(), kmeans=analysis.hdbscan), "is not a plan: wrap the function"),
     "no template": (lambda: replace(analysis.pca), "is not a plan: make one"),
     "one in the other": (lambda: replace(spray(), each=None, size=None), "'each' and 'size' are one place"),
+    "a place and that directly in it": (
+        lambda: replace(place("a", place("b", KMEANS)), a=HDBSCAN, b=HDBSCAN),
+        "'a' and 'b' are one place, or one is in the other",
+    ),
+    "one name for a place and that directly in it": (
+        lambda: replace(place("a", place("a", KMEANS)), a=HDBSCAN),
+        "2 places are called 'a': give the path of one, '/a', '/a/a'",
+    ),
     "one place twice": (lambda: replace(spray(), {"/kmeans": None}, kmeans=None), "'/kmeans' and 'kmeans' are one"),
     "nothing is left": (lambda: replace(chain(LLE), lle=None), "without 'lle' nothing is left"),
     "a name that is a path": (lambda: place("a/b", LLE), "'a/b' names no place"),
