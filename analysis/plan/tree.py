@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from relfunc.keys.values import described
+from relfunc.keys.values import described, digest
 
 from ..errors import KeyingError, PlanError, listed
 from ..roles import ROLES, check_made, made_by
@@ -25,7 +25,8 @@ class Step:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Step):
             return NotImplemented
-        return self.function == other.function and _value_of(self.params) == _value_of(other.params)
+        mine, others = ([(name, _value_of(value)) for name, value in one.params] for one in (self, other))
+        return self.function == other.function and mine == others
 
     def __hash__(self) -> int:
         return hash((self.function, tuple(name for name, _ in self.params)))
@@ -95,7 +96,7 @@ def step(function: Callable[..., xr.Dataset], /, **params: Any) -> Step:
     function : callable
         Takes a dataset and keyword parameters, returns a dataset of what it computed.
     **params
-        Its parameters. Lists, ranges and iterators become tuples, NumPy scalars Python's numbers; all others, such as
+        Its parameters. Lists, ranges and iterators become tuples, NumPy's numbers Python's; all others, such as
         dicts and arrays, are copied, and the function is given a copy of the same type.
 
     Returns
@@ -256,7 +257,7 @@ def _checked(plans: Sequence[Any], where: str) -> tuple[Plan, ...]:
 
 def _frozen(value: Any) -> Any:
     """Values a plan holds: lists and ranges as tuples; all else of the type that was given, and no one else's."""
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and value.dtype.kind in "biufcUS":  # of a time, Python's has no nanoseconds
         return value.item()
     if isinstance(value, list | tuple | range) and type(value) in (list, tuple, range):
         return tuple(_frozen(inner) for inner in value)
@@ -277,12 +278,12 @@ def _is_fixed(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | complex | str | bytes | frozenset) or callable(value)
 
 
-def _value_of(params: tuple[tuple[str, Any], ...]) -> Any:
-    """Return what parameters are equal by, whatever they are."""
+def _value_of(value: Any) -> Any:
+    """Return what a parameter is equal by: what it is keyed by, so that 1 is not True; else itself."""
     try:
-        return described(params, "a parameter", "analysis")
+        return digest(described(value, "a parameter", "analysis"))
     except KeyingError:
-        return params
+        return tuple(map(_value_of, value)) if isinstance(value, tuple) else value
 
 
 def _default(signature: inspect.Signature, name: str) -> Any:

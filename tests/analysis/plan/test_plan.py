@@ -70,6 +70,35 @@ def test_plans_are_equal_by_value_however_written() -> None:
     assert step(parametrised, other=None) != step(parametrised)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.datetime64("2026-01-01T00:00:00.000000001", "ns"),
+        np.datetime64("NaT", "ns"),
+        np.datetime64("2026-01-01", "D"),
+        np.timedelta64(3, "ns"),
+        np.timedelta64(3, "s"),
+    ],
+)
+def test_times_arrive_as_they_were_given(value: np.generic) -> None:
+    for plan_, pick in ((step(parametrised, value=value), None), (step(parametrised, value=[value]), 0)):
+        given = plan_.given()["value"]
+        found = given if pick is None else given[pick]
+        assert (type(found), found.dtype, str(found)) == (type(value), value.dtype, str(value))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(1, True), (0, False), (1, 1.0), (0.0, -0.0), ((1, 2), (True, 2)), ((1, object), (True, object))]
+)
+@pytest.mark.parametrize("beside", [None, object()], ids=["", "beside what has no key"])
+def test_values_of_other_types_are_other_plans(a: object, b: object, beside: object) -> None:
+    def of(value: object) -> object:
+        return plan.Step(parametrised, (("other", (beside, value)), ("value", value)))
+
+    assert of(a) == of(a)
+    assert of(a) != of(b)
+
+
 def test_tree() -> None:
     assert str(PLANS["nested"]) == (
         "chain\n"
