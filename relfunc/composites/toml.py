@@ -148,7 +148,7 @@ def _is_ours(rule: Rule | Elementary) -> bool:
         return False
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, name: str = "") -> str:
     match value:
         case str():
             return _text(value)
@@ -157,13 +157,14 @@ def _value(value: Any) -> str:
         case int() | float() if math.isfinite(value):
             return repr(value)
         case tuple():
-            return f"[{', '.join(map(_value, value))}]"
+            return f"[{', '.join(_value(inner, name) for inner in value)}]"
         case dict():
-            return f"{{{', '.join(f'{key} = {_value(inner)}' for key, inner in value.items())}}}"
+            return f"{{{', '.join(f'{key} = {_value(inner, key)}' for key, inner in value.items())}}}"
         case Plain() | Clipping() | NormScaled():
             given = {name: inner for name, inner in vars(value).items() if inner is not None}
             return _value({"kind": type(value).__name__, **given})
-    raise CompositeError(f"{value!r} is a function of your own or no finite number, which TOML cannot hold")
+    what = "a function of your own" if callable(value) else "no finite number, text, yes or no, or tuple of these"
+    raise CompositeError(f"{name}={value!r} is {what}, which TOML cannot hold")
 
 
 def _text(value: str) -> str:

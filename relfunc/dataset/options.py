@@ -1,9 +1,10 @@
 """Options of :func:`relfunc.attribute_dataset`: its signature, its runs and the command line read them here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
+from numbers import Integral
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, get_origin
 
 from ..errors import RunError
 
@@ -70,7 +71,7 @@ class Options:
     >>> Options(workers=0)
     Traceback (most recent call last):
     ...
-    relfunc.errors.RunError: workers is 0: give at least 1
+    relfunc.errors.RunError: workers is 0: give at least 1, a whole number
     """
 
     batch_size: int = 32
@@ -94,14 +95,47 @@ class Options:
     def __post_init__(self) -> None:
         for field in fields(self):
             value, listed = getattr(self, field.name), choices(field.type)
-            if listed and value not in listed:
-                raise RunError(f"{field.name} is {value!r}: give {' or '.join(map(repr, listed))}")
-            if field.type is int and value < 1:
-                raise RunError(f"{field.name} is {value}: give at least 1")
-        if isinstance(self.variables, str):
-            raise RunError(f"variables is {self.variables!r}: give a list of names")
-        if not (isinstance(self.target, int) or callable(self.target) or self.target in {"label", "prediction"}):
-            raise RunError(f"target is {self.target!r}: give 'label', 'prediction', a class index, or a function")
+            if _is_whole(value):
+                object.__setattr__(self, field.name, int(value))  # which JSON takes, unlike NumPy's
+            fits, give = _FITS.get(field.name) or _FITS.get(field.type) or (_is_any, "")
+            if listed and field.name not in _FITS:
+                fits, give = [*map(repr, listed)].__contains__, " or ".join(map(repr, listed))
+            if not fits(repr(value) if listed and field.name not in _FITS else value):
+                raise RunError(f"{field.name} is {value!r}: give {give}")
+
+
+def _is_any(value: Any) -> bool:
+    return True
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of Python or NumPy; yes and no are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_target(value: Any) -> bool:
+    return _is_whole(value) or callable(value) or (isinstance(value, str) and value in {"label", "prediction"})
+
+
+def _are_names(value: Any) -> bool:
+    """Whether a value has several names, or numbers for them, in an order."""
+    if isinstance(value, str | bytes | Mapping | Set) or not (isinstance(value, Sequence) or hasattr(value, "tolist")):
+        return False
+    names = value.tolist() if hasattr(value, "tolist") else value
+    return isinstance(names, Sequence) and all(isinstance(name, str) or _is_whole(name) for name in names)
+
+
+_FITS: Final[dict[Any, tuple[Callable[[Any], bool], str]]] = {
+    int: (lambda value: _is_whole(value) and value >= 1, "at least 1, a whole number"),
+    bool: (lambda value: isinstance(value, bool), "True or False"),
+    "target": (_is_target, "'label', 'prediction', a class index, or a function"),
+    "classes": (lambda value: value is None or _are_names(value), "a list of names"),
+    "transform": (lambda value: value is None or callable(value), "a function"),
+    "variables": (_are_names, "a list of names"),
+    "device": (lambda value: value is None or isinstance(value, str), "its name, such as 'cuda:1'"),
+    "progress": (lambda value: isinstance(value, bool) or callable(value), "True, False, or a function"),
+}
+"""Of an option, by its type or name: whether a value is one it has, and what to give."""
 
 
 def choices(kind: Any) -> tuple[Any, ...]:

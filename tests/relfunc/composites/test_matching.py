@@ -286,6 +286,12 @@ def test_a_function_does_not_go_through_toml(function):
         to_toml(composites.by_where({function: rules.flat()}))
 
 
+@pytest.mark.parametrize("value", [None, frozenset({1}), float("inf"), (1, None)])
+def test_a_condition_that_toml_cannot_hold_is_named(value):
+    with pytest.raises(composites.CompositeError, match=r"^groups=.* is no finite number, text.*TOML cannot hold"):
+        to_toml(composites.by_where({having(groups=value): rules.flat()}))
+
+
 def test_a_lambda_prints_with_its_line():
     assert re.search(
         r"where <lambda> test_matching\.py:\d+ +flat", str(composites.by_where({lambda o: 1: rules.flat()}))

@@ -79,6 +79,37 @@ def test_an_option_that_is_none_is_refused_by_name():
         rf.attribute_dataset(rf.gradient(torch.nn.Linear(2, 2)), data(), "run", batchsize=3)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "give"),
+    [
+        *(
+            (name, value, "at least 1")
+            for name in ("batch_size", "shard_size", "workers")
+            for value in (2.5, "2", True)
+        ),
+        *(("target", value, "'label', 'prediction'") for value in ([1], {}, True, 1.0, None)),
+        *(("classes", value, "a list of names") for value in ("ab", b"ab", 3, {"a", "b"}, {"a": 1}, [None, None])),
+        *(("variables", value, "a list of names") for value in ("ab", 3, None)),
+        *(("dtype", value, "'float32' or 'float16'") for value in ([1], np.zeros(2), torch.float16)),
+        ("transform", 3, "a function"),
+        ("device", 3, "its name"),
+        ("channels_last", 1, "True or False"),
+        ("compiled", "no", "True or False"),
+        ("progress", "no", "True, False, or a function"),
+    ],
+)
+def test_values_that_an_option_has_not_are_refused_before_anything_is_computed(name, value, give, tmp_path):
+    with pytest.raises(RunError, match=f"{name} is .*: give {give}"):
+        attribute(tmp_path / "run", **{name: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    found = Options(batch_size=np.int64(2), target=np.int64(1))  # pyright: ignore[reportArgumentType]
+    assert (type(found.batch_size), type(found.target)) == (int, int)
+    assert found == Options(batch_size=2, target=1)
+
+
 # --- what tells runs apart ------------------------------------------------------------------------------
 
 OTHER = {
