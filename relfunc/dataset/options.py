@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
+from functools import partial
 from numbers import Integral
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, get_origin
@@ -99,13 +100,17 @@ class Options:
                 object.__setattr__(self, field.name, int(value))  # which JSON takes, unlike NumPy's
             fits, give = _FITS.get(field.name) or _FITS.get(field.type) or (_is_any, "")
             if listed and field.name not in _FITS:
-                fits, give = [*map(repr, listed)].__contains__, " or ".join(map(repr, listed))
-            if not fits(repr(value) if listed and field.name not in _FITS else value):
+                fits, give = partial(_is_listed, listed), " or ".join(map(repr, listed))
+            if not fits(value):
                 raise RunError(f"{field.name} is {value!r}: give {give}")
 
 
 def _is_any(value: Any) -> bool:
     return True
+
+
+def _is_listed(listed: tuple[Any, ...], value: Any) -> bool:
+    return (value is None or isinstance(value, str | bool)) and value in listed
 
 
 def _is_whole(value: Any) -> bool:
