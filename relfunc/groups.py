@@ -208,7 +208,13 @@ class _Source:
     def attributes(self, key: str, name: str) -> dict[str, Any]:
         """Return one attribute of a group, if it has it."""
         held = self._file.acquire()[key].id
-        return {name: _value(h5a.open(held, name.encode()))} if h5a.exists(held, name.encode()) else {}
+        if not h5a.exists(held, name.encode()):
+            return {}
+        try:
+            return {name: _value(h5a.open(held, name.encode()))}
+        except _UnusualError:
+            with xr.open_dataset(self.path, group=key, engine="netcdf4", create_default_indexes=False) as left:
+                return {name: left.attrs[name]}
 
     def group(self, key: str) -> xr.DataTree:
         """Open a group of the root and all below it."""
@@ -327,9 +333,11 @@ def _attributes(held: Any) -> dict[str, Any]:
 def _value(attribute: h5a.AttrID) -> Any:
     """Return the value of an attribute as netCDF does: text, a number, or an array of several."""
     kind, shape = attribute.get_type(), attribute.shape
-    if isinstance(kind, h5t.TypeStringID) and attribute.get_space().get_simple_extent_type() == h5s.NULL:
-        return ""
-    if 0 in shape or not isinstance(kind, h5t.TypeStringID | h5t.TypeIntegerID | h5t.TypeFloatID):
+    if not isinstance(kind, h5t.TypeStringID | h5t.TypeIntegerID | h5t.TypeFloatID):
+        raise _UnusualError
+    if attribute.get_space().get_simple_extent_type() == h5s.NULL:
+        return "" if isinstance(kind, h5t.TypeStringID) else np.empty(0, attribute.dtype.newbyteorder("="))
+    if 0 in shape:
         raise _UnusualError
     held = np.empty(shape, attribute.dtype.newbyteorder("="))
     attribute.read(held)

@@ -17,9 +17,20 @@ def characters(names: Sequence[str]) -> np.ndarray:
     >>> characters(["ä", "b"]).tolist()
     [[b'\xc3', b'\xa4'], [b'b', b'']]
     """
-    encoded = [name.encode(errors="backslashreplace") for name in names]
+    encoded = [held_text(name).encode() for name in names]
     width = max(1, *map(len, encoded)) if encoded else 1
     return np.array(encoded, f"S{width}").reshape(-1, 1).view("S1")
+
+
+def held_text(text: str) -> str:
+    r"""Return text as netCDF keeps it: zeros, which end text there, and halves of pairs stand as Python writes them.
+
+    Examples
+    --------
+    >>> held_text("ä b"), held_text("a\0b"), held_text("\ud800")
+    ('ä b', 'a\\x00b', '\\ud800')
+    """
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 
 def group_names(names: Iterable[str]) -> list[str]:

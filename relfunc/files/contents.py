@@ -31,6 +31,8 @@ import xarray as xr
 from h5py import h5d, h5s, h5t  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
+from ..text import held_text
+
 CONTENTS: Final = "contents"
 ROW: Final = "contents_row"
 COLUMN: Final = "contents_column"
@@ -65,7 +67,10 @@ def contents(tree: xr.DataTree) -> xr.Dataset | None:
     shape = len(nodes), max(1, *map(len, rows)), max(1, *map(len, columns))
     found: dict[str, tuple[tuple[str, ...], Any]] = {
         "contents_group": ((CONTENTS,), list(nodes)),
-        "contents_category": ((CONTENTS,), [str(node.attrs.get(CATEGORY, key)) for key, node in nodes.items()]),
+        "contents_category": (
+            (CONTENTS,),
+            [held_text(str(node.attrs.get(CATEGORY, key))) for key, node in nodes.items()],
+        ),
         "contents_samples": ((CONTENTS,), [node.sizes[SAMPLE] for node in nodes.values()]),
         "contents_clustering": ((CONTENTS, ROW), _padded(rows, shape[:2], "")),
         "contents_cluster": ((CONTENTS, COLUMN), _padded(columns, (shape[0], shape[2]), -1)),

@@ -15,6 +15,7 @@ from ..errors import SchemaError
 from ..groups import open_tree
 from ..schema import SAMPLE, check_attributions, check_category, check_layout
 from .contents import contents, write_contents
+from .kinds import held_dataset
 from .stack import stacked
 from .trees import write_tree
 
@@ -68,6 +69,13 @@ def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[
     ------
     OSError
         If the file cannot be written.
+    TypeError
+        If netCDF holds no such values: bools and None as attributes, say, or numbers of 16 bits.
+
+    Notes
+    -----
+    Letters that netCDF cannot keep in text, which are zeros and halves of pairs, are written as Python writes them,
+    as ``\\x00``.
 
     Examples
     --------
@@ -85,7 +93,8 @@ def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[
                 if held is not None:
                     write_contents(temporary, held)
             else:
-                data.to_netcdf(temporary, engine="netcdf4", encoding={**_as_characters(data), **(encoding or {})})
+                held = held_dataset(data)
+                held.to_netcdf(temporary, engine="netcdf4", encoding={**_as_characters(held), **(encoding or {})})
         except RuntimeError as error:  # netCDF's, which has no other for a disk that is full
             raise OSError(f"cannot write {path}: {error}; is the disk full?") from error
 

@@ -4,7 +4,7 @@ xarray writes one group after another, and netCDF looks through all of a file ea
 writing. Here everything is defined first, and written then. :mod:`relfunc.groups` reads such files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 from xarray.conventions import encode_cf_variable, encode_dataset_coordinates
 
 from ..text import characters
+from .kinds import check_kind, held_attributes
 
 
 def write_tree(tree: xr.DataTree, path: Path) -> None:
@@ -31,6 +32,8 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
     ------
     RuntimeError
         If netCDF cannot write.
+    TypeError
+        If it holds no values of such a kind.
 
     Examples
     --------
@@ -46,8 +49,9 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
             group = file if node.path == "/" else file.createGroup(node.path)
             variables, attrs = _with_coordinates(node.to_dataset(inherit=False))
             if attrs:
-                group.setncatts(attrs)
-            todo += [_defined(group, str(name), variable) for name, variable in variables.items()]
+                group.setncatts(held_attributes(attrs, f"group '{node.path}'"))
+            taken = {*map(str, node.dims), *map(str, variables)}
+            todo += [_defined(group, str(name), variable, taken) for name, variable in variables.items()]
         file.set_auto_maskandscale(False)
         file.set_auto_chartostring(False)
         for variable, values in todo:
@@ -62,27 +66,42 @@ def _with_coordinates(data: xr.Dataset) -> tuple[Mapping[Any, xr.Variable], Mapp
     return encode_dataset_coordinates(data)
 
 
-def _defined(group: netCDF4.Group | netCDF4.Dataset, name: str, variable: xr.Variable) -> tuple[Any, np.ndarray]:
-    """Define a variable, and return it with what is to be written."""
+def _defined(
+    group: netCDF4.Group | netCDF4.Dataset, name: str, variable: xr.Variable, taken: Collection[str]
+) -> tuple[Any, np.ndarray]:
+    """Define a variable, and return it with what is to be written; ``taken`` are names in the group."""
     attrs, dims, values = dict(variable.attrs), tuple(map(str, variable.dims)), np.asarray(variable.values)
+    what = f"variable '{name}' of group '{group.path}'"
     if values.dtype.kind in "UOT":
         if not all(isinstance(text, str) for text in values.ravel().tolist()):
-            raise TypeError(f"'{name}' holds Python objects that are no text")
-        letters = characters(values.ravel().tolist())
-        values = letters.reshape(*values.shape, letters.shape[1])
-        dims = (*dims, f"{name}_length")
+            raise TypeError(f"{what} holds Python objects that are no text: give numbers, times or text")
+        values = _characters(characters(values.ravel().tolist()), values.shape)
         attrs["_Encoding"] = "utf-8"
+    elif values.dtype.kind == "S" and values.dtype.itemsize > 1:
+        values = _characters(np.ascontiguousarray(values).reshape(-1, 1).view("S1"), values.shape)
     elif not _is_plain(variable, values.dtype):
         encoded = encode_cf_variable(variable, name=name)
         attrs, values = dict(encoded.attrs), np.asarray(encoded.values)
+    check_kind(values.dtype, what)
+    dims += (_free(f"{name}_length", taken),) * (values.ndim - len(dims))
     fill = attrs.pop("_FillValue", False)
     for dim, size in zip(dims, values.shape, strict=True):
-        if not _has_dimension(group, dim):
+        if not _has_dimension(group, dim, size):
             group.createDimension(dim, size)
     made = group.createVariable(name, values.dtype if values.dtype.kind != "S" else "S1", dims, fill_value=fill)
     if attrs:
-        made.setncatts(attrs)
+        made.setncatts(held_attributes(attrs, what))
     return made, values
+
+
+def _characters(letters: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return letters.reshape(*shape, letters.shape[1])
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name = f"{name}_"
+    return name
 
 
 def _is_plain(variable: xr.Variable, dtype: np.dtype) -> bool:
@@ -92,11 +111,11 @@ def _is_plain(variable: xr.Variable, dtype: np.dtype) -> bool:
     return dtype.kind in "iuf" and dtype.isnative and as_is
 
 
-def _has_dimension(group: Any, dim: str) -> bool:
-    """Whether a dimension is defined in a group, or in one above it."""
+def _has_dimension(group: Any, dim: str, size: int) -> bool:
+    """Whether the nearest dimension of a name, in a group or above it, is of a size."""
     while group is not None:
         if dim in group.dimensions:
-            return True
+            return group.dimensions[dim].size == size
         group = group.parent
     return False
 

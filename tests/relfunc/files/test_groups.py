@@ -44,6 +44,8 @@ WRITTEN = {
         )
     },
 }
+EMPTY = {k: np.array([], k) for k in ("i1", "u2", "i4", "i8", "f4", "f8", "U1")}
+WRITTEN["nothing in attributes"] = {"a": xr.Dataset({"x": ("n", [1.0], EMPTY)}, attrs=EMPTY)}
 WRITTEN["root"]["a"] = xr.Dataset({"x": ("m", [1, 2])})
 
 
@@ -155,6 +157,17 @@ def test_a_group_is_opened_when_it_is_asked_for_and_once(two, monkeypatch):
     assert (tree["b"].path, tree["b"].parent is tree) == ("/b", True)
     tree.close()
     assert opened == ["b", "two"]
+
+
+@pytest.mark.parametrize("value", [np.array([], "f4"), ["a", "b"], np.array([b"ab", b"c"]), "text", 3], ids=repr)
+def test_an_attribute_is_asked_for_without_its_group_whatever_it_is(value, tmp_path):
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as file:
+        file.createGroup("a").setncattr("category", "b" if isinstance(value, np.ndarray) and value.size else value)
+    if isinstance(value, np.ndarray) and value.size:  # which netCDF4 does not write, but reads
+        with groups.h5py.File(tmp_path / "a.nc", "a") as file:
+            file["a"].attrs["category"] = value
+    with xr.open_datatree(tmp_path / "a.nc", engine="netcdf4") as wanted, open_tree(tmp_path / "a.nc") as tree:
+        assert repr(attribute(tree, "category")) == repr({"a": wanted["a"].attrs["category"]})
 
 
 def test_a_group_that_fails_the_check_is_given_to_nobody(two):
