@@ -5,6 +5,8 @@ HDF5 does not. What a group holds is decoded by xarray. A group with anything th
 as strings of any length, types that somebody defined or dimensions without a limit, is left to xarray altogether.
 """
 
+import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from functools import partial
@@ -185,7 +187,9 @@ class _Source:
     def __init__(self, path: str | Path, indexed: bool) -> None:
         self.path = str(Path(path).absolute())
         self._indexed = indexed
-        self._file = CachingFileManager(h5py.File, self.path, mode="r")
+        with Path(path).open("rb") as file:
+            self._which = _which(file.fileno())
+        self._file = CachingFileManager(_opened, self.path, self._which, mode="r")
         self._left: list[xr.DataTree] = []
         self._known: dict[int, str] = {}
 
@@ -207,20 +211,24 @@ class _Source:
 
     def attributes(self, key: str, name: str) -> dict[str, Any]:
         """Return one attribute of a group, if it has it."""
-        held = self._file.acquire()[key].id
+        with _naming(self.path, key):
+            held = self._file.acquire()[key].id
         if not h5a.exists(held, name.encode()):
             return {}
         try:
             return {name: _value(h5a.open(held, name.encode()))}
         except _UnusualError:
+            _check_same(self.path, self._which)
             with xr.open_dataset(self.path, group=key, engine="netcdf4", create_default_indexes=False) as left:
                 return {name: left.attrs[name]}
 
     def group(self, key: str) -> xr.DataTree:
         """Open a group of the root and all below it."""
         try:
-            return self._node(key, self._file.acquire()[key].id, self._known)
+            with _naming(self.path, key):
+                return self._node(key, self._file.acquire()[key].id, self._known)
         except _UnusualError:
+            _check_same(self.path, self._which)
             tree = xr.open_datatree(self.path, group=key, engine="netcdf4", create_default_indexes=self._indexed)
             self._left.append(tree)
             return tree
@@ -273,21 +281,53 @@ class _Source:
         attrs = _attributes(held)
         if dtype.kind == "S" and "_FillValue" in attrs:
             attrs["_FillValue"] = np.bytes_(attrs["_FillValue"])
-        data = indexing.LazilyIndexedArray(_Stored(self._file, path, space.shape, dtype))
+        data = indexing.LazilyIndexedArray(_Stored(self._file, self.path, path, space.shape, dtype))
         return xr.Variable(dims, data, attrs, {"dtype": dtype, "original_shape": space.shape}, fastpath=True)
 
 
 class _Stored(BackendArray):
     """A variable of a file, read when it is asked for; it can be pickled, and the file be closed and opened again."""
 
-    def __init__(self, file: CachingFileManager, path: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.shape, self.dtype, self._file, self._path = shape, dtype, file, path
+    def __init__(
+        self, file: CachingFileManager, source: str, path: str, shape: tuple[int, ...], dtype: np.dtype
+    ) -> None:
+        self.shape, self.dtype, self._file, self._source, self._path = shape, dtype, file, source, path
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._get)
 
     def _get(self, key: tuple[Any, ...]) -> np.ndarray:
-        return np.asarray(self._file.acquire()[self._path][key])
+        with _naming(self._source, self._path):
+            return np.asarray(self._file.acquire()[self._path][key])
+
+
+def _opened(path: str, which: tuple[int, ...], mode: str) -> h5py.File:
+    """Open a file if it is the one that it was: its manager opens it again when it was closed or pickled."""
+    _check_same(path, which)
+    return h5py.File(path, mode=mode)
+
+
+def _check_same(path: str, which: tuple[int, ...]) -> None:
+    if _which(path) != which:
+        raise OSError(f"{path} was overwritten or changed since it was opened: open it again")
+
+
+def _which(file: str | int) -> tuple[int, ...]:
+    """Tell a file from others of its name; another machine that has it mounted finds the same."""
+    found = os.stat(file)  # noqa: PTH116 (of descriptors, too)
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@contextlib.contextmanager
+def _naming(source: str, path: str) -> Iterator[None]:
+    """Name the file and the place in it where HDF5 does not."""
+    try:
+        yield
+    except (KeyError, RuntimeError) as error:
+        raise OSError(
+            f"{path} in {source} cannot be read ({error}): the file is damaged or was changed since it was opened; "
+            "open it again"
+        ) from error
 
 
 def _inside(group: Any) -> dict[str, Any]:

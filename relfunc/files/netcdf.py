@@ -54,7 +54,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[Hashable, Any] | None = None) -> None:
-    """Write a dataset or tree as netCDF-4, either completely or not at all.
+    r"""Write a dataset or tree as netCDF-4, either completely or not at all.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def save(data: xr.Dataset | xr.DataTree, path: str | Path, *, encoding: Mapping[
     Notes
     -----
     Letters that netCDF cannot keep in text, which are zeros and halves of pairs, are written as Python writes them,
-    as ``\\x00``.
+    as ``\x00``.
 
     Examples
     --------

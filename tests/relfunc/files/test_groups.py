@@ -224,3 +224,56 @@ def test_a_file_by_another_library_without_order_is_left_to_xarray(tmp_path):
         file["a/x"] = np.arange(3)
     with open_tree(tmp_path / "a.nc") as tree:
         assert tree["a/x"].values.tolist() == [0, 1, 2]
+
+
+def _overwritten(path):
+    write_tree(xr.DataTree.from_dict({"a": xr.Dataset({"x": ("n", np.full(6, 9.0))}), "b": xr.Dataset({"x": 1})}), path)
+
+
+def _renewed(path):
+    path.unlink()
+    _overwritten(path)
+
+
+def _edited(path):
+    with netCDF4.Dataset(path, "a") as file:
+        file["b/x"][:] = 9
+
+
+@pytest.mark.parametrize("change", [_overwritten, _renewed, _edited])
+@pytest.mark.parametrize("what", ["tree", "group", "closed"])
+def test_another_file_of_the_same_name_is_not_taken_for_the_one_that_was_opened(two, change, what):
+    tree = open_tree(two)
+    held = tree["b"] if what == "closed" else pickle.dumps(tree if what == "tree" else tree["b"])
+    tree.close()
+    change(two)
+    again = pickle.loads(held) if isinstance(held, bytes) else held
+    x = again["b/x"] if what == "tree" else again["x"]
+    with pytest.raises(OSError, match=f"{two} was overwritten or changed since it was opened: open it again"):
+        x.load()
+
+
+def test_a_file_that_is_the_same_is_read_again_after_pickling(two):
+    tree = open_tree(two)
+    held = pickle.dumps(tree["b"])
+    tree.close()
+    assert pickle.loads(held)["x"].values.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_group_left_to_xarray_is_that_of_the_file_that_was_opened(tmp_path):
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as file:
+        _strings(file)
+    with open_tree(tmp_path / "a.nc") as tree:
+        (tmp_path / "a.nc").unlink()
+        _overwritten(tmp_path / "a.nc")
+        with pytest.raises(OSError, match=r"a\.nc was overwritten or changed"):
+            tree["a"]
+
+
+def test_what_is_missing_in_a_file_names_the_file(two, tmp_path):
+    with open_tree(two) as tree:
+        x = tree["b/x"]
+        for place, ask in (("b/no", lambda: x), ("no", lambda: tree._children._source.group("no"))):
+            x.variable._data.array.array.array._path = "b/no"
+            with pytest.raises(OSError, match=f"{place} in {two} cannot be read .*open it again"):
+                np.asarray(ask())
