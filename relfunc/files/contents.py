@@ -1,7 +1,7 @@
 """Contents: of every category of an analysis, what a list of them shows; kept in the root of its file.
 
-They are a dataset of HDF5 called ``contents``, JSON as bytes of the type bitfield, over which netCDF passes. It is what
-:meth:`xarray.Dataset.to_dict` makes of these variables:
+They are a dataset of HDF5 called ``contents``, JSON as bytes of the type bitfield, over which netCDF passes. Its
+``contents`` are what :meth:`xarray.Dataset.to_dict` makes of these variables:
 
 ===============================  ================================  ===============================================
 variable                         dimensions                        values
@@ -16,19 +16,21 @@ variable                         dimensions                        values
 ===============================  ================================  ===============================================
 
 A file has contents only if all its categories have the same scores, whose names do not depend on the data.
-:func:`relfunc.storage.save` makes them anew each time. Who changes a file by other means
-has to remove them.
+:func:`relfunc.storage.save` makes them anew each time. Behind the JSON stands a digest of it and of the file, but for
+large values of which the contents say nothing. If it is not that of the file, another program has changed it, or it is
+damaged: then the contents are compared with what the categories say, and believed only if that is the same.
 """
 
+import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import h5py
 import numpy as np
 import xarray as xr
-from h5py import h5d, h5s, h5t  # pyright: ignore[reportAttributeAccessIssue]
+from h5py import h5d, h5g, h5o, h5s, h5t  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from ..text import held_text
@@ -38,6 +40,10 @@ ROW: Final = "contents_row"
 COLUMN: Final = "contents_column"
 SAMPLE, CATEGORY, INDEX, CLUSTERING, CLUSTER, GROUP = "sample", "category", "index", "clustering", "cluster", "score"
 SCORE: Final = "contents_score_"
+_SIZE: Final = 32
+"""Bytes of the digest."""
+_LARGE: Final = 1 << 12
+"""Bytes of values from which they are left out of the digest."""
 DIMS: Final = {(): (CONTENTS,), (CLUSTERING,): (CONTENTS, ROW), (CLUSTERING, CLUSTER): (CONTENTS, ROW, COLUMN)}
 
 
@@ -83,20 +89,95 @@ def contents(tree: xr.DataTree) -> xr.Dataset | None:
 
 def write_contents(path: str | Path, held: xr.Dataset) -> None:
     """Add contents to an analysis file that has none."""
-    packed = np.frombuffer(json.dumps(held.to_dict()).encode(), np.uint8)
     with h5py.File(path, "a") as file:
-        space = h5s.create_simple(packed.shape)
-        h5d.create(file.id, CONTENTS.encode(), h5t.STD_B8LE, space).write(h5s.ALL, h5s.ALL, packed, mtype=h5t.STD_B8LE)
+        apart = _apart(file, held["contents_group"].values.tolist())
+        packed = json.dumps({"contents": held.to_dict(), "apart": apart}).encode()
+        values = np.frombuffer(packed + bytes(_SIZE), np.uint8)
+        made = h5d.create(file.id, CONTENTS.encode(), h5t.STD_B8LE, h5s.create_simple(values.shape))
+        made.write(h5s.ALL, h5s.ALL, values, mtype=h5t.STD_B8LE)
+        start = made.get_offset()
+    digest = _digest(path, packed, [*apart, (start, len(values))])
+    with Path(path).open("r+b") as raw:
+        raw.seek(start + len(packed))
+        raw.write(digest)
 
 
 def read_contents(path: str | Path, groups: Collection[str]) -> xr.Dataset | None:
-    """Read the contents of an analysis file; None if it has none, or not those of the groups it has."""
+    """Read the contents of an analysis file; None if it has none, or was changed since, or has other groups."""
     with h5py.File(path) as file:
-        packed = file.get(CONTENTS)
-        if not isinstance(packed, h5py.Dataset) or not isinstance(packed.id.get_type(), h5t.TypeBitfieldID):
+        found = file.get(CONTENTS)
+        if not isinstance(found, h5py.Dataset) or not isinstance(found.id.get_type(), h5t.TypeBitfieldID):
             return None
-        held = xr.Dataset.from_dict(json.loads(packed[()].tobytes()))
-    return held if held["contents_group"].values.tolist() == list(groups) else None
+        values, start = found[()].tobytes(), found.id.get_offset()
+    packed, digest = values[:-_SIZE], values[-_SIZE:]
+    try:
+        parts = json.loads(packed)
+    except ValueError:  # by an earlier version, which had no digest
+        return None
+    held = xr.Dataset.from_dict(parts["contents"])
+    if held["contents_group"].values.tolist() != list(groups):
+        return None
+    same = start is not None and _digest(path, packed, [*parts["apart"], (start, len(values))]) == digest
+    return held if same or _agrees(path, held) else None
+
+
+def _agrees(path: str | Path, held: xr.Dataset) -> bool:
+    """Whether contents are those of a file that was changed, as far as they can be read: damage may be elsewhere."""
+    with h5py.File(path) as file:
+        try:
+            for key, (name, scores, n) in zip(held["contents_group"].values.tolist(), unpacked(held), strict=True):
+                node: Any = file[key]
+                named = node.attrs.get(CATEGORY, key)
+                if (named.decode() if isinstance(named, bytes) else named) != name or node[INDEX].shape != (n,):
+                    return False
+                found = {
+                    each: values[()] for each, values in node.get(GROUP, {}).items() if values.id.get_storage_size()
+                }
+                wanted = {str(each): values.values for each, values in scores.variables.items() if values.size}
+                if found.keys() != wanted.keys() or not all(_same(found[each], wanted[each]) for each in found):
+                    return False
+        except (KeyError, OSError, RuntimeError, AttributeError, TypeError):
+            return False
+    return True
+
+
+def _same(found: NDArray[Any], wanted: NDArray[Any]) -> bool:
+    if wanted.dtype.kind in "UO":
+        return [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in np.asarray(found)] == wanted.tolist()
+    return np.array_equal(found, wanted, equal_nan=True)
+
+
+def _apart(file: h5py.File, groups: Iterable[str]) -> list[tuple[int, int]]:
+    """Return where large values stand in a file, as offset and size, of which the contents say nothing."""
+    found: list[tuple[int, int]] = []
+
+    def visit(name: bytes) -> None:
+        if name.split(b"/")[0] == GROUP.encode():
+            return
+        each = h5o.open(top, name)
+        if isinstance(each, h5d.DatasetID) and each.get_storage_size() >= _LARGE and each.get_offset() is not None:
+            found.append((each.get_offset(), each.get_storage_size()))
+
+    for group in groups:
+        top = h5g.open(file.id, group.encode())
+        h5o.visit(top, visit)
+    return found
+
+
+def _digest(path: str | Path, packed: bytes, apart: Iterable[Sequence[int]]) -> bytes:
+    """Return the digest of the contents and of a file but for some parts: what any edit of the rest changes."""
+    total = hashlib.blake2b(packed, digest_size=_SIZE)
+    with Path(path).open("rb") as file:
+        for start, size in sorted(map(tuple, apart)):
+            while file.tell() < start:
+                part = file.read(min(start - file.tell(), 1 << 20))
+                if not part:
+                    break
+                total.update(part)
+            file.seek(start + size)
+        while part := file.read(1 << 20):
+            total.update(part)
+    return total.digest()
 
 
 def unpacked(held: xr.Dataset) -> Iterator[tuple[str, xr.Dataset, int]]:

@@ -91,7 +91,7 @@ def _attribute(value: Any, what: str) -> Any:
         held = np.empty((0, 0))
     texts = held.ravel().tolist()
     if held.ndim <= 1 and held.dtype.kind in "UOT" and texts and all(isinstance(text, str) for text in texts):
-        plain = [held_text(text) for text in texts]
+        plain = [held_text(str(text)) for text in texts]
         return plain if held.ndim else plain[0]
     if held.ndim > 1 or not (_is_number(held.dtype) or (held.dtype.kind in "US")):
         raise TypeError(

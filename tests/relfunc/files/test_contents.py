@@ -1,6 +1,10 @@
 """What a file's root says of all categories is what each says of itself."""
 
+import os
+import shutil
+
 import h5py
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -84,6 +88,78 @@ def test_contents_of_other_categories_are_not_believed(path):
         del file["b"]
     with open_analysis(path) as less:
         assert read_contents(path, less.children) is None
+
+
+def _score(file):
+    file["a/score/silhouette"][0] = 0.123
+
+
+def _attribute_of_the_same_length(file):
+    file["a"].category = "kind 9"
+
+
+def _label(file):
+    file["b/score/cluster"][0] = 7
+
+
+def _score_and_more(file):
+    file["a/score"].createVariable("new", "f8", ("clustering",))[:] = 1
+
+
+def _name(file):
+    file.set_auto_chartostring(False)
+    file["b/score/clustering"][0, 0] = b"O"
+
+
+EDITS = [_score, _attribute_of_the_same_length, _label, _name, _score_and_more]
+
+
+def _elsewhere(file):
+    file["a"].note = "text"
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_contents_of_a_file_that_was_edited_are_not_believed(path, edit):
+    before = path.stat()
+    with netCDF4.Dataset(path, "a") as file:
+        edit(file)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with open_analysis(path) as read:
+        assert read_contents(path, read.children) is None
+
+
+def test_contents_are_believed_after_an_edit_elsewhere(path):
+    with netCDF4.Dataset(path, "a") as file:
+        _elsewhere(file)
+    assert read_contents(path, list(MANY)) is not None
+
+
+def test_contents_of_a_copy_are_believed(path, tmp_path):
+    shutil.copyfile(path, tmp_path / "copy.nc")
+    assert read_contents(tmp_path / "copy.nc", list(MANY)) is not None
+
+
+@pytest.mark.parametrize("n", [20, 20_000])
+def test_a_file_is_read_but_for_large_values(n, tmp_path, monkeypatch):
+    monkeypatch.setattr("relfunc.files.contents._agrees", lambda path, held: False)
+    save(tree(a=category(["k"], 2, n=n)), tmp_path / "a.nc")
+    content = bytearray((tmp_path / "a.nc").read_bytes())
+    with h5py.File(tmp_path / "a.nc") as file:
+        start, score = file["a/embedding/tsne"].id.get_offset(), file["a/score/silhouette"].id.get_offset()
+    for at, kept in ((start, n > 20), (score, False)):
+        changed = content.copy()
+        changed[at] ^= 1
+        (tmp_path / "a.nc").write_bytes(changed)
+        assert (contents_digest_holds(tmp_path / "a.nc")) is kept
+    (tmp_path / "a.nc").write_bytes(content)
+    assert contents_digest_holds(tmp_path / "a.nc")
+
+
+def contents_digest_holds(path):
+    try:
+        return read_contents(path, ["a"]) is not None
+    except OSError:  # HDF5 has found the damage before
+        return False
 
 
 @pytest.mark.parametrize(

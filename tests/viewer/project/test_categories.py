@@ -3,7 +3,9 @@
 import dataclasses
 import shutil
 
+import netCDF4
 import numpy as np
+import panel as pn
 import pytest
 import xarray as xr
 
@@ -78,6 +80,22 @@ def test_without_contents_all_are_read_and_the_list_is_the_same(many, tree, read
     assert read == [*NAMES, *NAMES]
     for held in (project, older):
         close(held)
+
+
+def test_scores_that_another_program_has_changed_are_shown_as_they_are_now(many):
+    before = opened(many)
+    score = score_names(before)[0]
+    first = ranking(before, score)
+    close(before)
+    pn.state.cache.clear()
+    with netCDF4.Dataset(many / "analysis.nc", "a") as file:
+        for name in NAMES:
+            for variable in file[name]["score"].variables.values():
+                if variable.dtype.kind == "f":
+                    variable[...] = variable[...] * -3
+    project = opened(many)
+    assert project.contents is None
+    assert ranking(project, score) != first
 
 
 def test_a_category_is_that_of_the_whole_analysis(many):
