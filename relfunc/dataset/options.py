@@ -124,9 +124,9 @@ def _is_target(value: Any) -> bool:
 
 def _are_names(value: Any) -> bool:
     """Whether a value has several names, or numbers for them, in an order."""
-    if isinstance(value, str | bytes | Mapping | Set) or not (isinstance(value, Sequence) or hasattr(value, "tolist")):
+    if isinstance(value, str | bytes | Mapping | Set):
         return False
-    names = value.tolist() if hasattr(value, "tolist") else value
+    names = getattr(value, "tolist", lambda: value)()
     return isinstance(names, Sequence) and all(isinstance(name, str) or _is_whole(name) for name in names)
 
 
