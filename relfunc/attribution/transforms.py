@@ -17,8 +17,6 @@ from .explanation import Explain, method
 
 __all__ = ["InputError", "Target", "TargetError", "gradient", "per_class", "relevance_at", "seed"]
 
-__all__ = ["InputError", "Target", "TargetError", "gradient", "per_class", "relevance_at", "seed"]
-
 
 @method
 def gradient(f: Callable[..., Any], *, create_graph: bool = False) -> Explain:

@@ -1,57 +1,7 @@
 """Composites: which rule each operation gets."""
 
-from .named import (
-    Composite,
-    CompositeError,
-    CompositeWarning,
-    Having,
-    Operation,
-    Row,
-    base,
-    beta_smooth,
-    by_module,
-    by_name,
-    by_type,
-    by_where,
-    deconvnet,
-    epsilon_alpha2_beta1,
-    epsilon_alpha2_beta1_flat,
-    epsilon_gamma_box,
-    epsilon_plus,
-    epsilon_plus_flat,
-    excitation_backprop,
-    first,
-    guided_backprop,
-    having,
-    last,
-    mixed,
-    within,
-)
+from . import named
+from .named import *  # noqa: F403  (what its __all__ names)
 
-__all__ = [
-    "Composite",
-    "CompositeError",
-    "CompositeWarning",
-    "Having",
-    "Operation",
-    "Row",
-    "base",
-    "beta_smooth",
-    "by_module",
-    "by_name",
-    "by_type",
-    "by_where",
-    "deconvnet",
-    "epsilon_alpha2_beta1",
-    "epsilon_alpha2_beta1_flat",
-    "epsilon_gamma_box",
-    "epsilon_plus",
-    "epsilon_plus_flat",
-    "excitation_backprop",
-    "first",
-    "guided_backprop",
-    "having",
-    "last",
-    "mixed",
-    "within",
-]
+__all__ = []
+__all__ += named.__all__

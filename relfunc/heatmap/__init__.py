@@ -1,31 +1,7 @@
 """Heatmaps: relevance as pictures."""
 
-from .pictures import (
-    COLORMAPS,
-    ColormapError,
-    MatplotlibMissingError,
-    PictureError,
-    heatmap,
-    indices,
-    overlay,
-    palette,
-    picture,
-    recolor,
-    register_matplotlib,
-    save,
-)
+from . import pictures
+from .pictures import *  # noqa: F403  (what its __all__ names)
 
-__all__ = [
-    "COLORMAPS",
-    "ColormapError",
-    "MatplotlibMissingError",
-    "PictureError",
-    "heatmap",
-    "indices",
-    "overlay",
-    "palette",
-    "picture",
-    "recolor",
-    "register_matplotlib",
-    "save",
-]
+__all__ = []
+__all__ += pictures.__all__
