@@ -13,6 +13,14 @@ class CaptureError(RelfuncError, ValueError):
     """A model cannot be turned into a graph of functions, or the graph is not the model."""
 
 
+class CanonizeError(RelfuncError, ValueError):
+    """A graph uses an operation in a way that has no functional form."""
+
+
+class SharedMemoryError(CanonizeError):
+    """Whether a write reaches what is read later depends on the strides of tensors, which export sees."""
+
+
 class TargetError(RelfuncError, ValueError):
     """A target does not fit the output it was given for."""
 

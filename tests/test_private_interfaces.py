@@ -87,6 +87,7 @@ TABLE = {
     "._overloadname": Private("an operation of torch.ops by name, so that a graph pickles"),
     "._qualified_op_name": Private("an operation of torch.ops by name"),
     "._schema": Private(MUTABLE),
+    "._version": Private("whether the forward wrote to a tensor since it was read"),
     "._torchdynamo_orig_callable": Private(UNDERLYING, "torch.compiler.unwrap"),
 }
 

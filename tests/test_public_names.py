@@ -100,6 +100,22 @@ NAMES = {
         "toml",
         "versioned",
     ],
+    "relfunc.heatmap": [
+        "COLORMAPS",
+        "ColormapError",
+        "MatplotlibMissingError",
+        "PictureError",
+        "heatmap",
+        "indices",
+        "overlay",
+        "palette",
+        "picture",
+        "recolor",
+        "register_matplotlib",
+        "save",
+        "tokens_html",
+        "tokens_text",
+    ],
     "viewer": ["View", "app", "serve"],
 }
 HEAVY = {"torch", "torchvision", "sklearn", "numba", "scipy", "xarray", "pandas", "holoviews", "panel", "distributed"}

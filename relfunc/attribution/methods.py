@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import InputError, RelfuncError, TargetError
 from ..graph.memory import is_transformed
-from ..relevance.inputs import Inputs, attributed, call, checked, explained, is_stackable, stacked
+from ..relevance.inputs import Inputs, attributed, call, checked, explained, is_stackable, of_explained, stacked
 from ..relevance.target import Seed, Target, score
 from ..relevance.target import seed as seed_of
 from .explanation import Explain, method
@@ -63,7 +63,7 @@ def input_x_gradient(f: Callable[..., Any]) -> Explain:
     def explain_product(x: Inputs, target: Target = None) -> tuple[Any, Any]:
         output, attribution = explain(x, target)
         x = checked(x, f)
-        return output, attributed(x, [a * r for a, r in zip(explained(x), explained(attribution), strict=True)])
+        return output, attributed(x, [a * r for a, r in zip(explained(x), of_explained(x, attribution), strict=True)])
 
     return explain_product
 
@@ -315,7 +315,7 @@ def _weighted_sum(
             return _joined([start(one) for one in _split(outputs, samples, copies)])
 
         _, attribution = explain(stacked(x, [copy(i) for i in part]), start_each)
-        for i, found in enumerate(explained(attribution)):
+        for i, found in enumerate(of_explained(x, attribution)):
             weight = torch.tensor([weights[k] for k in part], dtype=found.dtype, device=found.device)
             totals[i] = totals[i] + torch.tensordot(weight, found.reshape(len(part), *values[i].shape), 1)
         if progress is not None:

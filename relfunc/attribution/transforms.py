@@ -10,9 +10,10 @@ from torch.utils import _pytree as pytree
 
 from ..errors import InputError, TargetError
 from ..graph.memory import is_transformed
+from ..graph.returned import leaves
 from ..relevance.function import Relevance
 from ..relevance.inputs import Inputs, attributed, call, checked, explained, replaced, trackable
-from ..relevance.target import Seed, Target, seed
+from ..relevance.target import Seed, Target, part_of, seed
 from .explanation import Explain, method
 
 __all__ = ["InputError", "Target", "TargetError", "gradient", "per_class", "relevance_at", "seed"]
@@ -37,7 +38,9 @@ def gradient(f: Callable[..., Any], *, create_graph: bool = False) -> Explain:
         model of several inputs, a tuple of its positional arguments or a mapping of arguments by name, which may be
         nested tuples, lists and dicts. ``target`` is what :func:`relfunc.relevance.target.seed` takes. The attribution
         has the structure of ``x``, and the shape and dtype of each floating-point tensor; it is None for what else is
-        among the arguments, such as token ids or masks, which are passed on.
+        among the arguments, such as masks, which are passed on. Of what ``lrp`` returned, integers that index tables
+        of the model's, such as token ids, have relevance of their own shape in floating point: that of the rows which
+        were looked up, summed over features.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def gradient(f: Callable[..., Any], *, create_graph: bool = False) -> Explain:
     """
 
     def explain(x: Inputs, target: Target = None) -> tuple[Any, Any]:
-        x, start, transformed = checked(x, f), seed(target), is_transformed()
+        x, start, transformed = checked(x, f, tokens=True), seed(target), is_transformed()
         if isinstance(f, Relevance):
             with torch.set_grad_enabled((create_graph or transformed) and torch.is_grad_enabled()):
                 return f.relevance(x, start)
@@ -100,21 +103,29 @@ def per_class(
     """
 
     def explain(x: Inputs) -> tuple[Tensor, Any]:
-        x, transformed = checked(x, f), is_transformed()
+        x, transformed = checked(x, f, tokens=True), is_transformed()
         with torch.no_grad():
             output = call(f, x)
-        if not isinstance(output, Tensor) or output.ndim != 2:
-            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise TargetError(f"the model's output is {got}, not (sample, class): it has no classes to go through")
+        scores = part_of(0, output)
+        if scores.ndim != 2:
+            raise TargetError(
+                f"the model's output is {tuple(scores.shape)}, not (sample, class): it has no classes to go through"
+            )
         explain_one = gradient(f)
 
-        def of_class(hot: Tensor) -> list[Tensor]:
-            return explained(explain_one(x, lambda y: hot.expand(y.shape))[1])
+        structure: list[Any] = []
 
-        classes = torch.eye(output.shape[1], dtype=output.dtype, device=output.device)
+        def of_class(hot: Tensor) -> list[Tensor]:
+            found, spec = pytree.tree_flatten(explain_one(x, lambda y: hot.expand(part_of(0, y).shape))[1])
+            structure[:] = [spec, [a is not None for a in found]]
+            return [a for a in found if a is not None]
+
+        classes = torch.eye(scores.shape[1], dtype=scores.dtype, device=scores.device)
         # each class's attribution would otherwise keep all that it was computed from
         with torch.set_grad_enabled((create_graph or transformed) and torch.is_grad_enabled()):
-            return output, attributed(x, torch.func.vmap(of_class, chunk_size=chunk_size)(classes))
+            found = iter(torch.func.vmap(of_class, chunk_size=chunk_size)(classes))
+        spec, explained_leaves = structure
+        return output, pytree.tree_unflatten([next(found) if there else None for there in explained_leaves], spec)
 
     return explain
 
@@ -152,7 +163,7 @@ def relevance_at(f: Relevance, nodes: Sequence[str]) -> Callable[..., tuple[Any,
     program = f.program_at(nodes)
 
     def explain(x: Inputs, target: Target = None) -> tuple[Any, dict[str, Tensor]]:
-        x = checked(x, f)
+        x = checked(x, f, tokens=True)
         with torch.set_grad_enabled(is_transformed() and torch.is_grad_enabled()):
             output, relevances = f.relevance(x, seed(target), program)
         return output, dict(zip(nodes, relevances, strict=True))
@@ -164,19 +175,19 @@ def _autograd(f: Callable[..., Any], x: Inputs, start: Seed, create_graph: bool)
     with torch.inference_mode(False), torch.enable_grad():
         x, f = trackable(x), _trackable_model(f)
         # a view, since one tensor may be given as several inputs
-        leaves = [
+        values = [
             value.view_as(value) if create_graph and value.requires_grad else value.detach().requires_grad_()
             for value in explained(x)
         ]
-        output = call(f, replaced(x, leaves))
+        output = call(f, replaced(x, values))
         seen = output if create_graph else pytree.tree_map_only(Tensor, Tensor.detach, output)
-        pairs = zip(pytree.tree_leaves(output), pytree.tree_leaves(start(seen)), strict=True)
+        pairs = zip(leaves(output), leaves(start(seen)), strict=True)
         pairs = [(y, c.to(y)) for y, c in pairs if isinstance(y, Tensor) and y.requires_grad and c is not None]
         if not pairs:
             raise InputError("the model's output does not depend on its input: does it compute with torch.no_grad()?")
         outputs, cotangents = zip(*pairs, strict=True)
         attributions = torch.autograd.grad(
-            outputs, leaves, cotangents, create_graph=create_graph, materialize_grads=True
+            outputs, values, cotangents, create_graph=create_graph, materialize_grads=True
         )
     return seen, attributions
 
@@ -184,8 +195,15 @@ def _autograd(f: Callable[..., Any], x: Inputs, start: Seed, create_graph: bool)
 def _vjp(f: Callable[..., Any], x: Inputs, start: Seed) -> tuple[Any, Sequence[Tensor]]:
     with torch.inference_mode(False):
         x, f = trackable(x), _trackable_model(f)
-        output, vjp = torch.func.vjp(lambda *values: call(f, replaced(x, values)), *explained(x))[:2]
-        return output, vjp(start(output))
+
+        def run(*values: Tensor) -> tuple[list[Tensor], Any]:
+            output = call(f, replaced(x, values))
+            return [part for part in leaves(output) if isinstance(part, Tensor)], output
+
+        found: Any = torch.func.vjp(run, *explained(x), has_aux=True)
+        parts, vjp, output = found
+        given = [c for part, c in zip(leaves(output), leaves(start(output)), strict=True) if isinstance(part, Tensor)]
+        return output, vjp([torch.zeros_like(y) if c is None else c.to(y) for y, c in zip(parts, given, strict=True)])
 
 
 def _trackable_model(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -118,7 +118,9 @@ class Row:
                 return _asked(pattern, operation)
         types = set(pattern.split("|"))
         elsewhere = {"first": operation.preceding, "last": operation.following}.get(self.by, frozenset())
-        return ("*" in types or bool(types & {operation.type, operation.kind})) and not types & elsewhere
+        return (
+            "*" in types or bool(types & {operation.type, operation.kind, operation.role})
+        ) and not types & elsewhere
 
     @property
     def meant(self) -> str:
@@ -197,7 +199,7 @@ def matched(composite: AnyComposite, operation: Operation) -> str:
     return "" if row is None else f"{row.by} {row.meant}"
 
 
-def assign(graph: fx.Graph, known: Facts, composite: AnyComposite) -> dict[fx.Node, AnyRule]:
+def assign(graph: fx.Graph, known: Facts, composite: AnyComposite, *, warns: bool = True) -> dict[fx.Node, AnyRule]:
     """Give every data operation its rule.
 
     Parameters
@@ -208,6 +210,8 @@ def assign(graph: fx.Graph, known: Facts, composite: AnyComposite) -> dict[fx.No
         Its facts.
     composite : callable
         From :class:`Operation` to a rule or None.
+    warns : bool
+        Whether to warn of rows that match nothing.
 
     Returns
     -------
@@ -232,7 +236,7 @@ def assign(graph: fx.Graph, known: Facts, composite: AnyComposite) -> dict[fx.No
                 "product of two values, to which another is added"
             )
         assigned[node] = rule
-    if isinstance(composite, Composite):
+    if warns and isinstance(composite, Composite):
         _warn_of_idle_rows(composite, list(described.values()))
     return assigned
 

@@ -1,7 +1,7 @@
 """Composites: which rule each operation gets, as tables of rows that compare, hash, pickle and print."""
 
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 from .. import rules
 from ..rules.stabilizers import Stabilizer
@@ -17,12 +17,14 @@ __all__ = [
     "Having",
     "Operation",
     "Row",
+    "attnlrp",
     "base",
     "beta_smooth",
     "by_module",
     "by_name",
     "by_type",
     "by_where",
+    "cp_lrp",
     "deconvnet",
     "epsilon_alpha2_beta1",
     "epsilon_alpha2_beta1_flat",
@@ -208,6 +210,94 @@ def epsilon_alpha2_beta1_flat(
     return Composite("epsilon_alpha2_beta1_flat", (_flat_first(stabilizer), *rows), base(stabilizer))
 
 
+def attnlrp(
+    gamma: float | None = None,
+    *,
+    epsilon: float = 1e-6,
+    stabilizer: float | Stabilizer = 1e-6,
+    zero_params: str | tuple[str, ...] = (),
+    residual: Literal["magnitude", "positive"] | None = None,
+) -> Composite:
+    """Attention-aware relevance: epsilon or gamma in linear layers and convolutions, and biases that absorb their part.
+
+    Softmax by its Taylor expansion, products in equal shares, gates (such as the weights by which experts are mixed),
+    the statistics of norms and the parameters of recurrent states constant; whatever is added, such
+    as the shift of a norm or a table of positions, takes relevance in proportion.
+
+    Parameters
+    ----------
+    gamma : float, optional
+        Of linear layers and convolutions, as is recommended for vision transformers; epsilon by default.
+    epsilon : float
+        Of linear layers and convolutions without gamma, and of the scale and shift of norms.
+    stabilizer : float or callable
+        Of the other rules: see :mod:`relfunc.rules.stabilizers`.
+    zero_params : str or tuple of str
+        ``"weight"`` or ``"bias"`` to take as zero.
+    residual : {"magnitude", "positive"}, optional
+        How sums of several values share, such as residual connections: see :func:`relfunc.rules.residual`; in
+        proportion to the values by default.
+
+    Returns
+    -------
+    Composite
+
+    References
+    ----------
+    Achtibat et al., "AttnLRP: attention-aware layer-wise relevance propagation for transformers", ICML 2024.
+
+    Examples
+    --------
+    >>> print(attnlrp().rows[1])
+    type  linear|convolution                epsilon(epsilon=1e-06)
+    >>> print(attnlrp(0.25).rows[1])
+    type  linear|convolution                gamma(gamma=0.25, stabilizer=1e-06)
+    """
+    return Composite("attnlrp", _additive(gamma, epsilon, stabilizer, zero_params, residual), base(stabilizer))
+
+
+def cp_lrp(
+    gamma: float | None = None,
+    *,
+    epsilon: float = 1e-6,
+    stabilizer: float | Stabilizer = 1e-6,
+    zero_params: str | tuple[str, ...] = (),
+    residual: Literal["magnitude", "positive"] | None = None,
+) -> Composite:
+    """Relevance with the weights of attention constant: all that arrives at an attention goes to its values.
+
+    Parameters
+    ----------
+    gamma : float, optional
+        Of linear layers and convolutions; epsilon by default.
+    epsilon : float
+        Of linear layers and convolutions without gamma, and of the scale and shift of norms.
+    stabilizer : float or callable
+        Of the other rules: see :mod:`relfunc.rules.stabilizers`.
+    zero_params : str or tuple of str
+        ``"weight"`` or ``"bias"`` to take as zero.
+    residual : {"magnitude", "positive"}, optional
+        How sums of several values share, such as residual connections: see :func:`relfunc.rules.residual`; in
+        proportion to the values by default.
+
+    Returns
+    -------
+    Composite
+
+    References
+    ----------
+    Ali et al., "XAI for transformers: better explanations through conservative propagation", ICML 2022.
+
+    Examples
+    --------
+    >>> print(cp_lrp().rows[-1])
+    type  matrix_product                    weighted(stabilizer=Plain(epsilon=1e-06))
+    """
+    rows = _additive(gamma, epsilon, stabilizer, zero_params, residual)
+    weighted = Row("type", "matrix_product", rules.weighted(stabilizer=stabilizer))
+    return Composite("cp_lrp", (*rows, weighted), base(stabilizer))
+
+
 def excitation_backprop(*, stabilizer: float | Stabilizer = 1e-6, zero_params: str | tuple[str, ...] = ()) -> Composite:
     """Z-plus in linear layers and convolutions, proportional sums and means, gradients elsewhere.
 
@@ -292,3 +382,23 @@ def _flat_first(stabilizer: float | Stabilizer) -> Row:
 
 def _epsilon_and(rule: Rule, epsilon: float, zero_params: str | tuple[str, ...]) -> tuple[Row, Row]:
     return Row("type", "convolution", rule), Row("type", "linear", rules.epsilon(epsilon, zero_params=zero_params))
+
+
+def _additive(
+    gamma: float | None,
+    epsilon: float,
+    stabilizer: float | Stabilizer,
+    zero_params: str | tuple[str, ...],
+    residual: Literal["magnitude", "positive"] | None,
+) -> tuple[Row, ...]:
+    """Return rows by which whatever is added takes relevance in proportion."""
+    in_proportion = rules.epsilon(epsilon, zero_params=zero_params)
+    layers = in_proportion if gamma is None else rules.gamma(gamma, stabilizer=stabilizer, zero_params=zero_params)
+    sums = () if residual is None else (Row("type", "sum", rules.residual(residual, stabilizer=stabilizer)),)
+    return (
+        Row("type", "state_parameter", rules.constant()),
+        Row("type", "linear|convolution", layers),
+        Row("type", "batch_norm", in_proportion),
+        Row("type", "shift", rules.norm(stabilizer=stabilizer)),
+        *sums,
+    )

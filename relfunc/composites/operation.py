@@ -58,6 +58,9 @@ class Operation:
         Of linear layers, convolutions and batch norms.
     in_channels, out_channels : int
         Of these; the features of a linear layer.
+    role : str
+        ``"state_parameter"`` of what says how a recurrent state is kept, written and read, as Δ, B and C of a selective
+        state space do; rows by type match it as they match a type.
 
     Examples
     --------
@@ -92,6 +95,7 @@ class Operation:
     weight_shape: Sizes | None = None
     in_channels: int | None = None
     out_channels: int | None = None
+    role: str = ""
 
 
 def operations(graph: fx.Graph, known: Facts) -> dict[fx.Node, Operation]:
@@ -109,7 +113,7 @@ def operations(graph: fx.Graph, known: Facts) -> dict[fx.Node, Operation]:
     dict
         From node to description.
     """
-    nodes = [node for node in graph.nodes if node.op == "call_function" and node in known.data]
+    nodes = [node for node in graph.nodes if known.is_operation(node)]
     types = {node: (op.type, op.kind) if (op := known.ops.get(node)) else ("", "") for node in nodes}
     preceding, following = _before(nodes, types), _before(nodes[::-1], types)
     from_input = _layers_before(nodes, {node: node.all_input_nodes for node in nodes}, known)
@@ -130,6 +134,7 @@ def operations(graph: fx.Graph, known: Facts) -> dict[fx.Node, Operation]:
             around=meta.get("around", ()),
             following=following[node],
             index=index,
+            role="state_parameter" if node in known.state_parameters else "",
             from_input=from_input[node],
             from_output=from_output[node],
             **_hyperparameters(node, known),

@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from ..errors import CanonizeError
 from ..ops.spellings import spelling
 from ..ops.table import Op, find, known_as
-from .graphs import bound, calls, described, shape_of_constant, substitute
-from .in_place import CanonizeError
+from .detached import standardized
+from .graphs import bound, calls, described, shape_of_constant, substitute, varying
+from .operands import op_at
 
 _CONVOLUTION: Final = "input weight bias stride padding dilation groups"
 _TRANSPOSED: Final = "input weight bias stride padding output_padding groups dilation"
@@ -100,12 +102,6 @@ def norm_shift(mean: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
     return shift if bias is None else shift + bias
 
 
-@known_as("batch_normalized")
-def batch_normalized(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-    """Normalize each channel by its mean and variance over the batch: a batch norm without running statistics."""
-    return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
-
-
 @known_as("two_dimensional")
 def two_dimensional(x: Tensor) -> Tensor:
     """Check what folding a batch norm into a linear layer takes for granted: that features are dimension 1."""
@@ -124,9 +120,7 @@ def _scale_and_shift(graph: fx.Graph, node: fx.Node, given: dict[str, Any]) -> N
     if given.get("training") and mean is not None:
         raise CanonizeError(f"{described(node)} is in training mode and would update its statistics: call model.eval()")
     if mean is None or variance is None:
-        args = (given["input"], given.get("weight"), given.get("bias"), eps)
-        node.target, node.args, node.kwargs = batch_normalized, args, {}
-        return
+        return  # as it is written out, by the statistics of the batch
     with graph.inserting_before(node):
         scale = graph.call_function(norm_scale, (variance, given.get("weight"), eps))
         shift = graph.call_function(norm_shift, (mean, scale, given.get("bias")))
@@ -177,6 +171,9 @@ def fold_bias_before(weight: Tensor, bias: Tensor | None, shift: Tensor, groups:
 def fold_batch_norms(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
     """Make batch norms part of the linear operation before them, or behind them if there is none before.
 
+    The scale and shift of a norm by the value's own statistics stay with that norm, however it is written: what follows
+    it is a layer of its own.
+
     Parameters
     ----------
     graph : torch.fx.Graph
@@ -184,8 +181,11 @@ def fold_batch_norms(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
     rows : mapping
         From :func:`relfunc.ops.table`.
     """
+    data = varying(graph)
+    known = {node: op for node in calls(graph) if (op := op_at(node, find(node.target, rows), data)) is not None}
+    norms = standardized(graph, data, known)
     for node in calls(graph):
-        if node.target is scale_shift and not _fold_into_previous(graph, node, rows):
+        if node.target is scale_shift and node.args[0] not in norms and not _fold_into_previous(graph, node, rows):
             _fold_into_next(graph, node, rows)
 
 
@@ -231,6 +231,8 @@ def _fold_into_next(graph: fx.Graph, norm: fx.Node, rows: Mapping[Any, Op]) -> b
 def _fits(norm: fx.Node, name: str, of: Any, affine: fx.Node) -> bool:
     """Whether a scale and shift is one per channel of an affine operation beside it, whatever the number of axes."""
     if norm.kwargs.get("channelwise", True):
+        if "of any rank" in norm.meta:
+            return name != "linear"
         ndim = getattr(of.meta.get("val"), "ndim", 2) if isinstance(of, fx.Node) else 2
         return name != "linear" or ndim == 2
     weight = shape_of_constant(affine.args[1])

@@ -61,6 +61,9 @@ class Arguments:
     def placed(self, placeholder: Callable[[str, Tensor | None], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Build the arguments of a call from placeholders, in the order of the slots.
 
+        What has the value that it has anyway is left out, since a decorator may give it by name; what follows is given
+        by name then.
+
         Parameters
         ----------
         placeholder : callable
@@ -73,8 +76,13 @@ class Arguments:
         """
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
+        further = any(slot.kind is inspect.Parameter.VAR_POSITIONAL and slot.value != () for slot in self.slots)
+        by_name = False
         for slot in self.slots:
             if slot.fixed:
+                if slot.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and not further:
+                    by_name = True
+                    continue
                 made = slot.value
             elif slot.spec is None:
                 made = placeholder(slot.name, None)
@@ -85,10 +93,10 @@ class Arguments:
                 ]
                 made = pytree.tree_unflatten(leaves, slot.spec)
             if slot.kind is inspect.Parameter.VAR_POSITIONAL:
-                args.extend(made if slot.spec is not None else [made])
+                args.extend(made if slot.fixed or slot.spec is not None else [made])
             elif slot.kind is inspect.Parameter.VAR_KEYWORD:
                 kwargs.update(made)
-            elif slot.kind is inspect.Parameter.KEYWORD_ONLY:
+            elif slot.kind is inspect.Parameter.KEYWORD_ONLY or by_name:
                 kwargs[slot.name] = made
             else:
                 args.append(made)
@@ -163,10 +171,10 @@ class Arguments:
         Returns
         -------
         Tensor, tuple or mapping
-            Of the structure of ``x``; None for what is no floating-point tensor.
+            Of the structure of ``x``; None for what has none, such as a mask.
         """
         if isinstance(x, Tensor) and self._is_plain and len(relevances) == 1:
-            return relevances[0] if _carries(x) else None
+            return relevances[0] if _carries(relevances[0]) else None
         args, kwargs = as_call(x)
         given = self.bound(args, kwargs)
         left = iter(relevances)
@@ -180,7 +188,7 @@ class Arguments:
             else:
                 parts = [next(left) if name else None for name in placeholder_names(slot)]
             leaves, spec = pytree.tree_flatten(value)
-            kept = [p if _carries(a) else None for a, p in zip(leaves, parts, strict=True)]
+            kept = [p if _carries(p) else None for _, p in zip(leaves, parts, strict=True)]
             by_name[slot.name] = pytree.tree_unflatten(kept, spec)
         if isinstance(x, Mapping):
             extra = next((s.name for s in self.slots if s.kind is inspect.Parameter.VAR_KEYWORD), None)
@@ -243,7 +251,8 @@ def arguments_of(model: nn.Module, example_inputs: Any = None) -> Arguments:
     slots, examples = [], {}
     for name, parameter in signature.parameters.items():
         if name not in found.arguments:
-            slots.append(_without_example(parameter))
+            unset = parameter.kind is parameter.VAR_POSITIONAL
+            slots.append(Argument(name, parameter.kind, True, ()) if unset else _without_example(parameter))
             continue
         leaves, spec = pytree.tree_flatten(found.arguments[name])
         kept = tuple(Tensor if isinstance(leaf, Tensor) else leaf for leaf in leaves)

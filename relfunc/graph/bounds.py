@@ -163,9 +163,38 @@ def _exp(a: float) -> float:
 
 
 def _quotient(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval | None:
-    if node.kwargs or len(node.args) != 2 or not isinstance(node.args[1], int | float) or not node.args[1]:
+    if not node.kwargs and len(node.args) == 2 and _of(node.args[0], bounds)[0] >= 0 and _is_total(*node.args):
+        return GATE
+    if node.kwargs or len(node.args) != 2:
         return ANY
-    return _times(_of(node.args[0], bounds), (1 / node.args[1], 1 / node.args[1]))
+    return _times(_of(node.args[0], bounds), _reciprocal(_of(node.args[1], bounds)))
+
+
+def _reciprocal(a: Interval) -> Interval:
+    low, high = a
+    return (1 / high, 1 / low) if low > 0 or high < 0 else ANY
+
+
+def _is_total(part: Any, total: Any) -> bool:
+    """Whether a value is the sum of what another is a part of, or somewhat more, so that it is not less than that."""
+    while isinstance(total, fx.Node) and total.args and total.args[0] is not part:
+        name, further = spelling(total.target), total.args[1:]
+        more = all(isinstance(a, int | float) and a >= 0 for a in further) and not total.kwargs
+        if not (name in {"unsqueeze", "expand"} or (more and name == "add") or name == "clamp_min"):
+            break
+        total = total.args[0]
+    return isinstance(total, fx.Node) and spelling(total.target) == "sum" and bool(total.args) and total.args[0] is part
+
+
+def _item(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval | None:
+    """Bound what is picked of values and their places by the values that they were picked from."""
+    several = node.args[0]
+    if not isinstance(several, fx.Node) or spelling(several.target) not in PICKING or not several.args:
+        return None
+    return _of(several.args[0], bounds) if node.args[1] == 0 else ANY
+
+
+PICKING: Final = words("topk sort kthvalue cummax cummin")
 
 
 def _clamped(lowest: str, highest: str, default: Interval) -> Proof:
@@ -248,6 +277,17 @@ def _masked(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
     return _hull([_of(operands[0], bounds), _of(operands[-1], bounds)])
 
 
+def _scattered(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
+    """Bound what is put into other values, such as zeros."""
+    if len(node.args) != 4 or node.kwargs or not isinstance(into := node.args[0], fx.Node):
+        return ANY
+    before = (0.0, 0.0) if spelling(into.target) in _ZEROS else _of(into, bounds)
+    return _hull([before, _of(node.args[3], bounds)])
+
+
+_ZEROS: Final = words("zeros zeros_like new_zeros")
+
+
 def _selected(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
     return _hull([_of(a, bounds) for a in node.args[1:]]) if len(node.args) == 3 else ANY
 
@@ -258,6 +298,7 @@ _PROOFS: Final[dict[str, Proof]] = {
     "neg": _of_first(_negative),
     "mul": _product,
     "div": _quotient,
+    "reciprocal": _of_first(_reciprocal),
     "square": _of_first(_square),
     "pow": _power,
     "exp": _of_first(lambda a: (_exp(a[0]), _exp(a[1]))),
@@ -275,6 +316,7 @@ _PROOFS: Final[dict[str, Proof]] = {
     "softplus": _softplus,
     **dict.fromkeys(("im2col", "unfold", "diag", "block_diag", "fold", "col2im"), _of_all(_with_zero)),
     "view": _viewed,
+    "getitem": _item,
     **dict.fromkeys(("max_pool1d", "max_pool2d", "max_pool3d", "amax", "amin"), _of_first(_same)),
     **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"), _of_first(_same)),
     **dict.fromkeys(("interpolate", "upsample"), _interpolated),
@@ -284,6 +326,7 @@ _PROOFS: Final[dict[str, Proof]] = {
     **dict.fromkeys(("maximum", "minimum", "fmax", "fmin"), _greatest),
     **dict.fromkeys(("masked_fill", "index_fill"), _masked),
     "where": _selected,
+    "scatter": _scattered,
     **dict.fromkeys(("tril", "triu", "diag_embed"), _of_first(_with_zero)),
 }
 """By canonical name of torch's function; None where the row of the operation says as much."""

@@ -1,7 +1,7 @@
 """Calls: one operation of a graph as a function of the values that vary, and its transposed Jacobian."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from ..ops.adjoints import Adjoint, adjoint_of
 from ..ops.spellings import spelling
 from ..ops.table import Op, find, name_of
 from .affine import scale_shift
+from .grouped import grouped_linear
+from .normalization import centred
 from .transposes import TRANSPOSES, sum_to
 
 
@@ -63,7 +65,9 @@ class Call:
     def __post_init__(self) -> None:
         op = self.op or find(self.target)
         name = spelling(self.target) or ""
-        affine = name or ("scale_shift" if self.target is scale_shift else "")
+        own = next((f.__name__ for f in (scale_shift, grouped_linear) if self.target is f), "")
+        affine = name or own
+        known = name or ("centred" if self.target is centred else "")
         within = set(self.data) <= set(_slots(self.args[:1]))
         by_weights = within and op is not None and op.kind == "affine" and affine in TRANSPOSES
         derived = {
@@ -71,7 +75,7 @@ class Call:
             "name": name_of(self.target),
             "spelling": name,
             "transposed": affine if by_weights else "",
-            "adjoint": adjoint_of(name, self.args, self.kwargs) if name and within else None,
+            "adjoint": adjoint_of(known, self.args, self.kwargs) if within else None,
         }
         for attribute, value in derived.items():
             object.__setattr__(self, attribute, value)
@@ -80,6 +84,15 @@ class Call:
         """Run the operation."""
         args, kwargs = _filled((self.args, self.kwargs), values)
         return self.target(*args, **kwargs)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an option, other than its input and parameters, is a value of the graph."""
+        return any(isinstance(value, Slot) for value in self.kwargs.values())
+
+    def closed(self, values: tuple[Any, ...]) -> "Call":
+        """Return the call with the values of its options in their slots."""
+        return replace(self, kwargs=_filled(self.kwargs, values))
 
     def transpose(self, cotangent: Any, *values: Any) -> tuple[Any, ...]:
         """Multiply by the transposed Jacobian at ``values``; one result for each data slot."""
@@ -113,6 +126,7 @@ class Call:
         outputs, vjp = torch.func.vjp(of_smooth, *(leaves[slot][0][i] for slot, i in smooth))[:2]
         given = [c for c in pytree.tree_leaves(cotangent) if isinstance(c, Tensor)]
         arriving = given if len(given) == len(outputs) else [c for c in given if is_smooth(c)]
+        arriving = [c if c.dtype == y.dtype else c.to(y.dtype) for c, y in zip(arriving, outputs, strict=True)]
         grads = dict(zip(smooth, vjp(tuple(arriving)), strict=True))
         return tuple(
             pytree.tree_unflatten(

@@ -14,12 +14,17 @@ from typing import Any, Final
 import torch.nn.functional as F
 from torch import fx
 
+from ..errors import CanonizeError
 from ..ops.spellings import spelling
 from ..ops.table import OPS, Op, Ops, find, table
 from .affine import bind_affine, fold_batch_norms
+from .complex_maps import collapse_complex
 from .graphs import bound, calls, copied, described, identity, substitute
-from .in_place import CanonizeError, make_functional
+from .grouped import group
+from .in_place import make_functional
 from .meaning import expand, recognise, reunite
+from .normalization import centre
+from .softmax import recognise_softmax
 
 __all__ = ["CanonizeError", "canonize", "functional", "resolved"]
 
@@ -54,6 +59,10 @@ def canonize(graph: fx.Graph, ops: Ops = OPS) -> fx.Graph:
     drop_identities(canonical)
     reunite(canonical, rows)
     expand(canonical, rows)
+    recognise_softmax(canonical, rows)
+    collapse_complex(canonical, rows)
+    centre(canonical, rows)
+    group(canonical, rows)
     bind_affine(canonical, rows)
     recognise(canonical, rows)
     fold_batch_norms(canonical, rows)

@@ -11,7 +11,7 @@ import cloudpickle
 import torch
 from torch import Tensor, fx, nn
 
-from ..errors import CaptureError, is_ours
+from ..errors import CaptureError, SharedMemoryError, is_ours
 from ..files.netcdf import replacing
 from ..ops.table import OPS, Ops, name_of
 from .arguments import Arguments, arguments_of, as_call
@@ -22,6 +22,7 @@ from .functions import compiled, lifted
 from .graphs import calls, mapped
 from .packing import packed, unpacked
 from .passes import Pass, name_of_pass, passed
+from .returned import in_class
 from .tracing import UntraceableError, trace
 
 Via: TypeAlias = Literal["trace", "export"]
@@ -81,7 +82,7 @@ class Origin:
     def program(self) -> "Program":
         """The graph as a function of the model and values for the placeholders; made when it is first used."""
         if not self._program:
-            self._program.append(Program(self.graph, self.graph.output_node().args[0]))
+            self._program.append(Program(self.graph))
         return self._program[0]
 
     def run(self, values: Sequence[Any]) -> Any:
@@ -326,7 +327,7 @@ def captured_for(model: nn.Module, example_inputs: Any, ops: Ops, check: bool = 
         return _again(model, ops, check)
     try:
         return capture(model, example_inputs=example_inputs, ops=ops, check=check)
-    except UntraceableError as untraceable:
+    except (UntraceableError, SharedMemoryError) as untraceable:
         if example_inputs is None:
             raise
         try:
@@ -378,14 +379,15 @@ class Program:
     ----------
     graph : torch.fx.Graph
         Functional.
-    returned : Any
-        Nodes of it, nested as the program is to return them.
+    further : sequence of torch.fx.Node, optional
+        Nodes of it whose values the program returns beside the output.
     """
 
-    def __init__(self, graph: fx.Graph, returned: Any) -> None:
+    def __init__(self, graph: fx.Graph, further: Sequence[fx.Node] | None = None) -> None:
         self.paths = tuple(dict.fromkeys(node.target for node in graph.find_nodes(op="get_attr")))
         copy, copies = lifted(graph, self.paths)
-        copy.output(mapped(copies.__getitem__, returned))
+        output = in_class(copy, graph, mapped(copies.__getitem__, graph.output_node().args[0]))
+        copy.output(output if further is None else (output, [copies[node] for node in further]))
         self.function = compiled(copy)
 
     def __call__(self, model: nn.Module, values: Sequence[Any]) -> Any:

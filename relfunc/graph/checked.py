@@ -13,6 +13,7 @@ from ..errors import CaptureError
 from .graphs import mapped
 from .memory import is_transformed
 from .module_tree import ModuleTree, kept
+from .returned import leaves
 
 if TYPE_CHECKING:
     from .captured import Origin
@@ -111,7 +112,8 @@ def _compare(
     difference = loose or _difference(expected, unfolded, exact=True)
     if difference is not None:
         _refuse_pass(origin, values, expected)
-        first = _first_module(origin, args, kwargs, values)
+        with kept(origin.model):
+            first = _first_module(origin, args, kwargs, values)
         raise CaptureError(
             f"what was captured is not the model: its output {difference}{first}. Does its forward do something that "
             "depends on more than its input, such as noise, global state, types or values of tensors? Capture it with "
@@ -121,7 +123,7 @@ def _compare(
 
 def _difference(expected: Any, found: Any, *, exact: bool) -> str | None:
     """Describe how two outputs differ beyond rounding; None if they do not."""
-    wanted, given = pytree.tree_leaves(expected), pytree.tree_leaves(found)
+    wanted, given = leaves(expected), leaves(found)
     if len(wanted) != len(given):
         return f"has {len(given)} parts instead of {len(wanted)}"
     for a, b in zip(wanted, given, strict=True):

@@ -15,9 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ..ops.spellings import spelling, words
-from ..ops.table import Op, find
+from ..ops.table import OPS, Op, find
 from .affine import scale_shift
-from .graphs import bound, calls, origin_of, shape_of_constant, substitute, varying, within
+from .attention import ATTENTION
+from .graphs import bound, calls, mapped, origin_of, shape_of_constant, substitute, varying, within
+from .normalization import NORMALIZATIONS
+from .recurrent import RECURRENT
 from .written import Constant
 
 # --- definitions --------------------------------------------------------------------------------------
@@ -34,11 +37,11 @@ def expand(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
         From :func:`relfunc.ops.table`.
     """
     for node in calls(graph):
-        op = find(node.target, rows)
-        names, write = _DEFINITIONS.get(spelling(node.target) or "", ("", None))
-        if write is None or (op is not None and op.kind != "other"):
+        op, name = find(node.target, rows), spelling(node.target) or ""
+        names, write = _DEFINITIONS.get(name, ("", None))
+        if write is None or (op is not None and op.kind != "other" and op != OPS.get(name)):
             continue
-        given = bound(node, names)
+        given = bound(node, names if isinstance(names, str) else names(node))
 
         def call(function: Callable[..., Any], *args: Any, node: fx.Node = node, **kwargs: Any) -> fx.Node:
             made = graph.call_function(function, args, kwargs)
@@ -47,8 +50,39 @@ def expand(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
 
         with graph.inserting_before(node):
             new = write(call, given)
-        if new is not None:
+        if isinstance(new, tuple):
+            _substitute_items(graph, node, new)
+        elif new is not None:
             substitute(graph, node, new)
+            if name == "scaled_dot_product_attention":
+                _reshape_behind(new)
+
+
+def _reshape_behind(node: fx.Node) -> None:
+    """Let views of moved values be of any memory: what a fused attention returned was arranged by token."""
+    for user in list(node.users):
+        name = spelling(user.target) or ""
+        if name in {"view", "_unsafe_view"} and not any(isinstance(a, torch.dtype) for a in user.args):
+            sizes: Any = user.args[1:]
+            sizes = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+            user.target, user.args, user.kwargs = torch.reshape, (user.args[0], tuple(sizes)), {}
+        if name in _MOVES:
+            _reshape_behind(user)
+
+
+_MOVES: Final = words("view _unsafe_view transpose permute movedim contiguous clone to")
+
+
+def _substitute_items(graph: fx.Graph, old: fx.Node, parts: tuple[fx.Node | None, ...]) -> None:
+    """Let several nodes take the place of one that returned a tuple."""
+    for reader in list(old.users):
+        index: Any = reader.args[1] if reader.target is operator.getitem else None
+        if isinstance(index, int) and isinstance(new := parts[index], fx.Node):
+            substitute(graph, reader, new)
+        else:
+            args = mapped(lambda node: parts if node is old else node, (reader.args, dict(reader.kwargs)))
+            reader.args, reader.kwargs = args
+    graph.erase_node(old)
 
 
 def _gated_linear_unit(call: Any, given: dict[str, Any]) -> fx.Node:
@@ -94,7 +128,10 @@ def _scaled(call: Any, a: Any, factor: Any) -> Any:
     return a if isinstance(factor, int | float) and factor == 1 else call(operator.mul, a, factor)
 
 
-_DEFINITIONS: Final[dict[str, tuple[str, Any]]] = {
+_DEFINITIONS: Final[dict[str, tuple[Any, Any]]] = {
+    **NORMALIZATIONS,
+    **ATTENTION,
+    **RECURRENT,
     "glu": ("input dim", _gated_linear_unit),
     **{f"lp_pool{n}d": ("input norm_type kernel_size stride ceil_mode", _power_average(n)) for n in (1, 2, 3)},
     "addcmul": ("input tensor1 tensor2 value", _weighted_product),

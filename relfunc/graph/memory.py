@@ -49,6 +49,11 @@ def rectified(a: Tensor) -> Tensor:
     return a.relu_() if _is_free(a, a) else a.relu()
 
 
+def packed(a: Tensor) -> Tensor:
+    """Return matrices without gaps, by rows or by columns as they are: a product would copy them row by row."""
+    return a.mT.contiguous().mT if a.stride(-2) == 1 != a.stride(-1) else a.contiguous()
+
+
 def _is_free(a: Tensor, b: Tensor) -> bool:
     if torch.is_grad_enabled() or a.shape != b.shape or a.dtype != b.dtype or torch.compiler.is_compiling():
         return False

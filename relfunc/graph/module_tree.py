@@ -11,6 +11,7 @@ from functools import partial
 from types import MethodType
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
@@ -190,6 +191,8 @@ def _shallow(value: Any) -> Any:
 def kept(model: nn.Module) -> Iterator[None]:
     """Let no attribute of a model be other than before, whatever its forward writes to it.
 
+    Transformers of torch's own take no fast path meanwhile: without gradients it leaves out what is padded.
+
     Parameters
     ----------
     model : torch.nn.Module
@@ -197,9 +200,12 @@ def kept(model: nn.Module) -> Iterator[None]:
     """
     before = [(module, {k: _shallow(v) for k, v in vars(module).items()}) for module in model.modules()]
     containers = [(module, {k: v for k, v in vars(module).items() if type(v) in _CONTAINERS}) for module, _ in before]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for (module, state), (_, held) in zip(before, containers, strict=True):
             now = vars(module)
             for name in [name for name in now if name not in state]:

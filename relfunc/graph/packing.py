@@ -65,7 +65,7 @@ def packed(graph: fx.Graph) -> list[Any]:
     return nodes
 
 
-_KEPT = ("path", "line", "returned", "val", "shapes")
+_KEPT = ("path", "line", "returned", "val", "shapes", "dtype", "returns")
 
 
 def unpacked(nodes: list[Any], model: nn.Module) -> fx.Graph:

@@ -111,6 +111,7 @@ def passed(function: Pass, graph: fx.Graph, model: nn.Module, arguments: Argumen
     except RelfuncError as error:
         raise CaptureError(f"the pass {name} returned a graph in which {error}") from error
     _find_shapes(result, model, arguments)
+    result.output_node().meta["returns"] = graph.output_node().meta.get("returns")
     return result
 
 

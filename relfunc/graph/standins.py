@@ -91,15 +91,18 @@ class Number:
         return operator.index(self._recorder.answer(self, "a range or an index", tried=True))
 
     def __len__(self) -> int:
-        return len(self._recorder.answer(self, "len()"))
+        if self._known is UNKNOWN:
+            return len(self._recorder.answer(self, "len()"))
+        self._recorder.unpacked(self, len(self._known))
+        return len(self._known)
 
     def __str__(self) -> str:
-        return str(self._recorder.answer(self, "str()"))
+        return str(self._answer_but_samples("str()"))
 
     __repr__ = __str__
 
     def __format__(self, spec: str) -> str:
-        return format(self._recorder.answer(self, "format()"), spec)
+        return format(self._answer_but_samples("format()"), spec)
 
     def __hash__(self) -> int:
         return hash(self._recorder.answer(self, "a key"))
@@ -109,6 +112,13 @@ class Number:
 
     def __iter__(self) -> Iterator[Any]:
         return _items(self, _unpacked(sys._getframe(1)) if self._known is UNKNOWN else None)
+
+    def _answer_but_samples(self, question: str) -> Any:
+        """Return what text is made of: of a shape, as in the message of an assertion, the samples stay free."""
+        if not isinstance(self._known, torch.Size):
+            return self._recorder.answer(self, question)
+        self._recorder.answer(self._recorder.record(operator.getitem, (self, slice(1, None)), {}), question)
+        return self._known
 
 
 def called(function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -193,6 +203,36 @@ def value(kind: type[Value], node: fx.Node | Callable[[], fx.Node], known: Any =
     made: Any = Tensor._make_subclass(kind, torch.empty(0, device="meta"))
     made._made, made._known = node, known
     return made
+
+
+def known_of(a: Any) -> Any:
+    """Replace stand-ins by what is known of them; ``UNKNOWN`` if that is nothing of one."""
+    if isinstance(a, Value) or type(a) is Number:
+        return a.known()
+    if isinstance(a, Tensor):
+        return without_values(a)
+    if isinstance(a, tuple | list):
+        items = [known_of(item) for item in a]
+        return UNKNOWN if any(item is UNKNOWN for item in items) else like(a, items)
+    if isinstance(a, dict):
+        items = {key: known_of(item) for key, item in a.items()}
+        return UNKNOWN if any(item is UNKNOWN for item in items.values()) else items
+    if isinstance(a, slice):
+        bounds = [known_of(bound) for bound in (a.start, a.stop, a.step)]
+        return UNKNOWN if any(bound is UNKNOWN for bound in bounds) else slice(*bounds)
+    return a
+
+
+def without_values(tensor: Tensor) -> Any:
+    """Return a tensor of the same shape and type that has no values; ``UNKNOWN`` for one that is not dense."""
+    return tensor.detach().to("meta") if tensor.layout is torch.strided and not tensor.is_quantized else UNKNOWN
+
+
+def like(a: Any, items: list[Any]) -> Any:
+    """Put items in a tuple or list like ``a``."""
+    if hasattr(a, "_fields"):
+        return type(a)(*items)
+    return items if isinstance(a, list) else tuple(items)
 
 
 def _items(standin: Any, length: int | None) -> Iterator[Any]:

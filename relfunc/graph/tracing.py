@@ -21,13 +21,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from ..errors import CaptureError
-from ..ops.spellings import spelling
+from ..ops.spellings import is_in_place, spelling
 from ..ops.table import find
 from . import module_tree, standins
 from .arguments import Arguments
-from .graphs import identity
+from .graphs import identity, mapped
 from .module_tree import ModuleTree, kept
-from .standins import UNKNOWN, Number, Value, called, value
+from .returned import plain, returned
+from .standins import UNKNOWN, Number, Value, called, known_of, like, value, without_values
 from .written import Constant, as_captured
 
 
@@ -58,7 +59,8 @@ def trace(model: nn.Module, arguments: Arguments) -> fx.Graph:
     tracer = _Tracer(model, arguments)
     args, kwargs = arguments.placed(tracer.placeholder)
     with kept(model), tracer.at_work():
-        tracer.graph.output(tracer.returned(tracer.tree.root(*args, **kwargs)))
+        output = tracer.tree.root(*args, **kwargs)
+        tracer.graph.output(tracer.returned(output)).meta["returns"] = returned(output)
     if tracer.failure is not None:
         raise UntraceableError(f"{tracer.failure}, in an error that the model catches itself")
     return tracer.graph
@@ -78,9 +80,9 @@ class _Tracer:
         self._data: set[fx.Node] = set()
         self._of_tensors: set[fx.Node] = set()
         self._attributes: dict[str, Value] = {}
-        self._constants: dict[
-            int, fx.Node
-        ] = {}  # by identity: the node holds the tensor, so that no other gets its number
+        self._constants: dict[tuple[int, int], tuple[fx.Node, Tensor]] = {}
+        self._rewritten: set[int] = set()
+        self._sizes: dict[fx.Node, Any] = {}
         self._autocast = _autocast()
         devices = {t.device for t in (*model.parameters(), *model.buffers(), *arguments.examples.values())}
         self._device: Any = devices.pop() if len(devices) == 1 else UNKNOWN
@@ -97,7 +99,7 @@ class _Tracer:
         """Set what a forward finds: gradients on, and compiled functions not compiled."""
         compiled = "torch._dynamo" in sys.modules
         eager = torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
-        with torch.inference_mode(False), torch.enable_grad(), eager, _Watch():
+        with torch.inference_mode(False), torch.enable_grad(), eager, _Watch(self):
             try:
                 yield
             finally:
@@ -116,18 +118,23 @@ class _Tracer:
         """Add an input; without an example nothing is known of it."""
         node = self.graph.placeholder(name)
         node.meta = {"path": "", "module": type(self._model), "around": (), "line": ""}
+        if example is not None:
+            node.meta["dtype"] = example.dtype
         self._data.add(node)
         if name == self._star:
             self._of_tensors.add(node)
             return Number(self, node)
-        return value(self._kind, node, UNKNOWN if example is None else _without_values(example))
+        known = UNKNOWN if example is None else without_values(example)
+        if known is not UNKNOWN:
+            node.meta["val"] = known
+        return value(self._kind, node, known)
 
     def attribute(self, path: str, tensor: Tensor | Callable[[], Tensor]) -> Value:
         """Read a tensor of the model's; what is computed for it is looked at only if the forward asks."""
         if path not in self._attributes:
 
             def known() -> Any:
-                return _without_values(tensor if isinstance(tensor, Tensor) else tensor())
+                return without_values(tensor if isinstance(tensor, Tensor) else tensor())
 
             def node() -> fx.Node:
                 read = self._described(self.graph.get_attr(path))
@@ -142,19 +149,23 @@ class _Tracer:
     def _standing_for(self, node: fx.Node, result: Any) -> Any:
         """Stand for a result that is known: for tensors and numbers that depend on the input."""
         if isinstance(result, Tensor):
-            node.meta["val"] = result
+            node.meta["val"], node.meta["dtype"] = result, result.dtype
             return value(self._kind, node, result)
         if isinstance(result, tuple | list) and any(isinstance(a, Tensor) for a in pytree.tree_leaves(list(result))):
             items = [self._standing_for(self._call(operator.getitem, (node, i), {}), a) for i, a in enumerate(result)]
-            return type(result)(items) if hasattr(result, "n_sequence_fields") else _like(result, items)
+            return type(result)(items) if hasattr(result, "n_sequence_fields") else like(result, items)
         raw = result is None or isinstance(result, torch.dtype | torch.device | torch.layout | torch.memory_format)
-        return result if raw or node not in self._data else Number(self, node, result)
+        if raw or node not in self._data:
+            return result
+        self._sizes[node] = result
+        return Number(self, node, result)
 
     # --- nodes --------------------------------------------------------------------------------------
 
     def record(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write down a call, and return what stands for its result."""
         self._check_running()
+        function = _OPERATORS.get(function, function)
         if function in _CHECKS:
             return None
         if function is getattr:
@@ -162,6 +173,8 @@ class _Tracer:
                 return self._device if args[1] == "device" else self._device.type == args[1][3:]
             if args[0]._node in self._of_tensors and args[1] in _FIELDS:
                 function, args = operator.getitem, (args[0], _FIELDS[args[1]])
+        if is_in_place(function) and isinstance(args[0], Tensor) and not isinstance(args[0], Value):
+            self._rewritten.add(_storage(args[0]))
         node = self._call(function, self.argument(args), self.argument(kwargs))
         self._check_context(node)
         result = self._result(function, args, kwargs)
@@ -209,11 +222,9 @@ class _Tracer:
             path = self.tree.path_of(a)
             if path is not None:
                 return self.attribute(path, a)._node
-            if id(a) not in self._constants:
-                self._constants[id(a)] = self._call(Constant(a), (), {})
-            return self._constants[id(a)]
+            return self._constant_node(a)
         if isinstance(a, tuple | list):
-            return _like(tuple(a) if isinstance(a, torch.Size) else a, [self.argument(item) for item in a])
+            return like(tuple(a) if isinstance(a, torch.Size) else a, [self.argument(item) for item in a])
         if isinstance(a, dict):
             return {key: self.argument(item) for key, item in a.items()}
         if isinstance(a, slice):
@@ -227,33 +238,39 @@ class _Tracer:
             "holds: call what it does by functions and modules of its own"
         )
 
+    def _constant_node(self, a: Tensor) -> fx.Node:
+        """Hold a tensor that the forward made, as it is now; it is kept, so that no other gets its identity."""
+        key = id(a), 0 if a.is_inference() else a._version
+        if key not in self._constants:
+            node = self._call(Constant(a.detach().clone()), (), {})
+            node.meta["storage"] = _storage(a)
+            self._constants[key] = node, a
+        return self._constants[key][0]
+
+    def is_rewritten(self, given: Any) -> bool:
+        """Whether some arguments hold a tensor of the forward's own, to which it wrote what is only known later."""
+        return bool(self._rewritten) and any(
+            isinstance(leaf, Tensor) and not isinstance(leaf, Value) and _storage(leaf) in self._rewritten
+            for leaf in pytree.tree_leaves(given)
+        )
+
     def returned(self, a: Any) -> Any:
         """Turn what a model returned into the output of a graph."""
-        if isinstance(a, Value | Tensor) or type(a) is Number:
-            return self.argument(a)
-        if isinstance(a, tuple | list):
-            return _like(a, [self.returned(item) for item in a])
-        if isinstance(a, dict):
-            return {key: self.returned(item) for key, item in a.items()}
-        if a is None or isinstance(a, bool | int | float | str | torch.dtype | torch.device):
-            return a
-        raise CaptureError(
-            f"the model returns an object of class {type(a).__name__}: return a tensor, tuple, list, dict or "
-            "named tuple; dataclasses.asdict makes a dict of a dataclass"
-        )
+        return plain(a, self.argument, is_leaf=lambda leaf: isinstance(leaf, Tensor) or type(leaf) is Number)
 
     # --- what is known --------------------------------------------------------------------------------
 
     def _result(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a call on tensors without values, if enough is known of its arguments; ``UNKNOWN`` if not."""
-        known = _known((args, kwargs))
+        known = known_of((args, kwargs))
         if known is UNKNOWN or (function is getattr and args[1] in _OF_DEVICE):
             return UNKNOWN
         try:
             with torch.no_grad():
-                return function(*known[0], **known[1])
+                result = function(*known[0], **known[1])
         except Exception:  # whatever needs values or devices; what is wrong with the model itself shows when it runs
             return UNKNOWN
+        return without_values(result) if isinstance(result, Tensor) else result  # zeros may be on a device
 
     def unpacked(self, standin: Any, length: int) -> None:
         """Write down that a forward takes something to be so long."""
@@ -264,7 +281,7 @@ class _Tracer:
         self._check_running()
         node = standin._node
         known = standin.known() if type(standin) is Number else UNKNOWN
-        if known is UNKNOWN and node not in self._data:
+        if known is UNKNOWN:
             known = self._constant(node)
         if known is UNKNOWN:
             what = "the values of its input" if isinstance(standin, Value) else "the sizes of its input"
@@ -275,27 +292,30 @@ class _Tracer:
         return known
 
     def _constant(self, node: fx.Node) -> Any:
-        """Compute what depends on no input, as a number."""
+        """Compute what depends on no values of the input, as a number; of its sizes, which are checked, it may."""
+        if not self._is_of_sizes(node):
+            return UNKNOWN
 
-        def of(a: Any) -> Any:
-            if isinstance(a, fx.Node):
-                return operator.attrgetter(str(a.target))(self._model) if a.op == "get_attr" else run(a)
-            return a
-
-        def run(call: fx.Node) -> Any:
-            args, kwargs = fx.map_arg((call.args, call.kwargs), of)
-            target: Any = call.target
+        def of(a: fx.Node) -> Any:
+            if a in self._sizes:
+                return self._sizes[a]
+            if a.op == "get_attr":
+                return operator.attrgetter(str(a.target))(self._model)
+            args, kwargs = mapped(of, (a.args, dict(a.kwargs)))
+            target: Any = a.target
             return target(*args, **kwargs)
 
         with torch.no_grad():
             result = of(node)
-        return (
-            result.item()
-            if isinstance(result, Tensor) and result.numel() == 1
-            else UNKNOWN
-            if isinstance(result, Tensor)
-            else result
-        )
+        if not isinstance(result, Tensor):
+            return result
+        return result.item() if result.numel() == 1 else UNKNOWN
+
+    def _is_of_sizes(self, node: fx.Node) -> bool:
+        """Whether a node is computed of constants, and of sizes that are known."""
+        if node not in self._data or node in self._sizes:
+            return True
+        return node.op == "call_function" and all(map(self._is_of_sizes, node.all_input_nodes))
 
     def _check_context(self, node: fx.Node) -> None:
         if _autocast() != self._autocast:
@@ -304,7 +324,7 @@ class _Tracer:
                 "leave it out, and call the result under torch.autocast"
             )
         if not torch.is_grad_enabled() and node in self._data:
-            raise CaptureError(
+            raise UntraceableError(  # as it may for sizes alone, or within an autograd function, which export tells
                 f"the model switches gradients off in its forward{_where()}, where relevance would stop: leave that "
                 "out; parameters that are not to be trained take requires_grad_(False)"
             )
@@ -340,7 +360,17 @@ class _Tracer:
 
 
 class _Watch(TorchFunctionMode):
-    """Sees what a forward asks of torch beside what it does to stand-ins."""
+    """Sees what a forward asks of torch beside what it does to stand-ins.
+
+    Parameters
+    ----------
+    tracer : _Tracer
+        Writes down what is done to tensors to which a stand-in was written.
+    """
+
+    def __init__(self, tracer: _Tracer) -> None:
+        super().__init__()
+        self._tracer = tracer
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         op = find(func)
@@ -349,6 +379,8 @@ class _Watch(TorchFunctionMode):
                 f"the model draws random numbers in its forward, by {op.name}{_where()}, so that it is no function of "
                 "its input: pass the noise as an input, or leave it out in evaluation mode"
             )
+        if self._tracer.is_rewritten((args, kwargs)):
+            return self._tracer.record(func, args, kwargs or {})
         return func(*args, **(kwargs or {}))
 
 
@@ -356,6 +388,7 @@ _PLAIN: Final = (
     *(bool, int, float, complex, str, bytes, type, range),
     *(torch.dtype, torch.device, torch.layout, torch.memory_format, torch.finfo, torch.iinfo),
 )
+_OPERATORS: Final[dict[Any, Any]] = {Tensor.__setitem__: operator.setitem, Tensor.__getitem__: operator.getitem}
 _CHECKS: Final = {torch._assert}
 _OF_DEVICE: Final = {"device", "is_cuda", "is_meta", "is_cpu", "is_mps"}
 _OF_NUMBERS: Final = {"_operator", "math", "builtins", called.__module__}
@@ -363,34 +396,10 @@ _FIELDS: Final = {"values": 0, "indices": 1, "min": 0, "max": 1}
 _FILES: Final = {__file__, standins.__file__, module_tree.__file__, contextlib.__file__}
 
 
-def _known(a: Any) -> Any:
-    """Replace stand-ins by what is known of them; ``UNKNOWN`` if that is nothing of one."""
-    if isinstance(a, Value) or type(a) is Number:
-        return a.known()
-    if isinstance(a, Tensor):
-        return _without_values(a)
-    if isinstance(a, tuple | list):
-        items = [_known(item) for item in a]
-        return UNKNOWN if any(item is UNKNOWN for item in items) else _like(a, items)
-    if isinstance(a, dict):
-        items = {key: _known(item) for key, item in a.items()}
-        return UNKNOWN if any(item is UNKNOWN for item in items.values()) else items
-    if isinstance(a, slice):
-        bounds = [_known(bound) for bound in (a.start, a.stop, a.step)]
-        return UNKNOWN if any(bound is UNKNOWN for bound in bounds) else slice(*bounds)
-    return a
-
-
-def _without_values(tensor: Tensor) -> Any:
-    """Return a tensor of the same shape and type that has no values; ``UNKNOWN`` for one that is not dense."""
-    return tensor.detach().to("meta") if tensor.layout is torch.strided and not tensor.is_quantized else UNKNOWN
-
-
-def _like(a: Any, items: list[Any]) -> Any:
-    """Put items in a tuple or list like ``a``."""
-    if hasattr(a, "_fields"):
-        return type(a)(*items)
-    return items if isinstance(a, list) else tuple(items)
+def _storage(a: Tensor) -> int:
+    """Return a number that tensors have in common whose memory is the same."""
+    with torch._C.DisableTorchFunction():
+        return (a.untyped_storage().data_ptr() if a.layout is torch.strided else 0) or id(a)
 
 
 def _autocast() -> tuple[bool, ...]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .affine import by_channel
+from .grouped import grouped_linear_transpose
 
 
 def sum_to(a: Tensor, shape: torch.Size) -> Tensor:
@@ -116,6 +117,7 @@ _FEW = 16
 
 TRANSPOSES: Final[dict[str, Callable[..., Tensor]]] = {
     "linear": _linear_transpose,
+    "grouped_linear": grouped_linear_transpose,
     "scale_shift": _scale_transpose,
     **{f"conv{n}d": _convolution_transpose(n) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": _transposed_convolution_transpose(n) for n in (1, 2, 3)},

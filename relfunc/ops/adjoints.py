@@ -45,7 +45,8 @@ def _swapped(cotangent: Tensor, x: Tensor, *dims: int) -> Tensor:
 
 
 def _split_up(cotangent: Tensor, tensors: Sequence[Tensor], dim: int = 0) -> Sequence[Tensor]:
-    return cotangent.split([x.shape[dim] for x in tensors], dim)
+    sizes = [0 if x.shape == (0,) else x.shape[dim] for x in tensors]  # torch joins an empty tensor of one axis to any
+    return [part.reshape(x.shape) for part, x in zip(cotangent.split(sizes, dim), tensors, strict=True)]
 
 
 def _joined(cotangents: Sequence[Tensor], x: Tensor, _: Any, dim: int = 0) -> Tensor:
@@ -86,6 +87,12 @@ def _spread(cotangent: Tensor, x: Tensor, dim: Any = None, keepdim: bool = False
 
 def _averaged(cotangent: Tensor, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return _spread(cotangent * (cotangent.numel() / max(x.numel(), 1)), x, *args, **kwargs)
+
+
+def _centred(cotangent: Tensor, x: Tensor, over: Any) -> Tensor:
+    behind = tuple(range(2, x.ndim))
+    axes = {"batch": (0, *behind), "spatial": behind}[over] if isinstance(over, str) else over
+    return cotangent - cotangent.mean(axes, keepdim=True)
 
 
 def _max_pool2d(
@@ -159,6 +166,7 @@ _SHAPES: Final = {
     "getitem": _put,
     "sum": _spread,
     "mean": _averaged,
+    "centred": _centred,
 }
 _VALUES: Final = {
     "max_pool2d": _max_pool2d,

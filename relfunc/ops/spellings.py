@@ -40,7 +40,7 @@ def spelling(target: Any) -> str | None:
         target = target.overloadpacket
     if isinstance(target, torch._ops.OpOverloadPacket):
         home, _, name = target._qualified_op_name.partition("::")
-        return plain(name) if home in _NATIVE else f"{home}.{name}"
+        return plain(name if home in _NATIVE else f"{home}.{name}")
     try:
         return _spellings().get(target)
     except TypeError:  # what cannot be hashed is no function of torch's
@@ -56,9 +56,8 @@ def plain(name: str) -> str:
     ('mul', '_to_copy', 'linalg.vecdot')
     """
     bare = name if name.startswith("_") else name.rstrip("_")
-    bare = (
-        bare.replace("linalg_", "linalg.", 1) if bare.startswith("linalg_") else bare
-    )  # as native operations write it
+    for home in ("linalg", "fft"):  # as native operations write it
+        bare = f"{home}.{bare.removeprefix(f'{home}_')}" if bare.startswith(f"{home}_") else bare
     return _SYNONYMS.get(bare, bare)
 
 
@@ -217,6 +216,8 @@ _SYNONYMS: Final = {
     "special.log_softmax": "log_softmax",
     "linalg.matmul": "matmul",
     "log_sigmoid": "logsigmoid",
+    "_grouped_mm": "grouped_mm",
+    "transformers.grouped_mm_fallback": "grouped_mm",
     "_adaptive_avg_pool2d": "adaptive_avg_pool2d",
     "_adaptive_avg_pool3d": "adaptive_avg_pool3d",
 }

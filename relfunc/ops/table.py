@@ -15,7 +15,7 @@ from torch import fx
 from .spellings import plain, spelling
 
 Kind: TypeAlias = Literal[
-    "affine", "combination", "scaling", "activation", "product", "pool", "move", "static", "other"
+    "affine", "combination", "scaling", "activation", "product", "pool", "move", "static", "composed", "other"
 ]
 Sign: TypeAlias = Literal["unknown", "kept", "always"]
 Memory: TypeAlias = Literal["", "own", "shared"]
@@ -32,7 +32,8 @@ class Op:
         ``affine``: linear in its first argument, with a weight and bias. ``combination``: linear in its tensors
         together. ``scaling``: multiplies by a constant. ``activation``: elementwise. ``product``: linear in each of
         its tensors. ``pool``: picks one of several values. ``move``: moves, copies or drops values. ``static``: a
-        shape, a size, a number, a constant; no relevance goes there. ``other``: none of these.
+        shape, a size, a number, a constant; no relevance goes there. ``composed``: written out in simpler operations
+        when a graph is made canonical. ``other``: none of these.
     sign : {"unknown", "kept", "always"}
         Whether the output is never negative: ``kept`` if that holds for the inputs, ``always`` for any input.
     gate : bool
@@ -98,9 +99,15 @@ _NO_RULE: Final = (
     "composites.by_type({{'{0}': rules.gradient()}}), or explain the part of the model before or behind it"
 )
 
+_NO_STEPS: Final = (
+    "relfunc writes a recurrent network out as its cells where it knows how many steps there are: give example_inputs, "
+    "and no packed sequence"
+)
+
 OPS: Final[Ops] = {
     # --- affine
     **_rows("affine", "linear", type="linear", memory="own"),
+    **_rows("affine", "grouped_linear", type="linear", memory="own"),
     **_rows("affine", "conv1d conv2d conv3d", type="convolution", memory="own"),
     **_rows("affine", "conv_transpose1d conv_transpose2d conv_transpose3d", type="convolution", memory="own"),
     **_rows("affine", "batch_norm scale_shift", type="batch_norm", memory="own"),
@@ -110,6 +117,8 @@ OPS: Final[Ops] = {
     **_rows("combination", "add", "kept", type="sum", alone=_SHIFT, memory="own"),
     **_rows("combination", "sub rsub", type="sum", alone=Op("scaling", type="shift"), memory="own"),
     **_rows("combination", "sum mean nansum nanmean cumsum trace", "kept", type="sum"),
+    **_rows("combination", "complex_map", type="sum", memory="own"),
+    **_rows("combination", "index_add scatter_add", "kept", type="sum", memory="own"),
     **_rows("combination", "neg diff", type="sum", memory="own"),
     **_rows("combination", "avg_pool1d avg_pool2d avg_pool3d", "kept", type="average_pool", memory="own"),
     **_rows("combination", "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", "kept", type="average_pool"),
@@ -119,6 +128,9 @@ OPS: Final[Ops] = {
     **_rows("combination", "_upsample_nearest_exact1d _upsample_nearest_exact2d", "kept", type="interpolation"),
     **_rows("combination", "upsample_trilinear3d upsample_nearest upsample_bilinear", "kept", type="interpolation"),
     **_rows("combination", "upsample_bicubic2d", type="interpolation"),
+    **_rows("combination", "centred", type="sum", memory="own"),
+    **_rows("combination", "masked_scores", type="sum", alone=_SHIFT, memory="own"),
+    **_rows("combination", "hidden_scores", type="sum", alone=_SCALING, memory="own"),
     # --- elementwise
     **_rows("activation", "relu", "always", type="relu"),
     **_rows("activation", "relu6 softplus exp exp2 cosh square abs sqrt rsqrt", "always"),
@@ -128,8 +140,10 @@ OPS: Final[Ops] = {
     **_rows("activation", "hardtanh clamp clamp_min reciprocal deg2rad rad2deg _prelu_kernel", "kept"),
     **_rows("activation", "threshold clamp_max logsigmoid log log2 log10 logit nan_to_num"),
     **_rows("activation", "sin cos tan asin acos acosh atanh erfc erfinv lgamma digamma sinc"),
+    **_rows("activation", "normalize rms_norm local_response_norm", "kept", type="normalization"),
     # --- products
     **_rows("product", "mul", "kept", alone=_SCALING, memory="own"),
+    **_rows("product", "div", alone=_SCALING, second=Op("activation"), memory="own"),
     **_rows(
         "product",
         "matmul bmm mm einsum mv dot vdot inner outer kron tensordot linalg.vecdot linalg.multi_dot",
@@ -138,7 +152,14 @@ OPS: Final[Ops] = {
         memory="own",
         matrix=True,
     ),
-    **_rows("product", "chain_matmul bilinear", type="matrix_product", alone=_LINEAR_MAP, memory="own", matrix=True),
+    **_rows(
+        "product",
+        "chain_matmul bilinear grouped_mm",
+        type="matrix_product",
+        alone=_LINEAR_MAP,
+        memory="own",
+        matrix=True,
+    ),
     # --- choosing
     **_rows("pool", "max_pool1d max_pool2d max_pool3d", "kept", type="max_pool", memory="own"),
     **_rows("pool", "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", "kept", type="max_pool"),
@@ -212,13 +233,28 @@ OPS: Final[Ops] = {
     **_rows("static", "is_floating_point is_complex is_contiguous is_nonzero is_same_size is_tensor", returns="number"),
     **_rows("static", "element_size get_device result_type equal allclose", returns="number"),
     **_rows("static", "gt ge lt le eq ne isnan isinf isfinite isposinf isneginf isclose signbit as_captured"),
+    **_rows("static", "histc bincount"),
     **_rows("static", "argmax argmin argsort bucketize searchsorted count_nonzero any all nonzero argwhere"),
     **_rows("static", "logical_and logical_or logical_not logical_xor bitwise_not bitwise_and bitwise_or and or xor"),
     **_rows("static", "invert floor ceil round trunc sign sgn heaviside floor_divide long int bool short byte"),
     **_rows("static", "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor"),
     **_rows("static", "zeros ones full empty arange eye linspace scalar_tensor tril_indices triu_indices one_hot"),
-    **_rows("other", "batch_normalized", type="batch_norm", memory="own"),
     **_rows("static", "detach", memory="shared"),
+    **_rows("static", "attention_scale", returns="number"),
+    **_rows("static", "causal_mask key_mask head_mask both_masks group_size one_more_token"),
+    # --- reductions and softmax
+    **_rows("other", "softmax log_softmax", type="softmax", memory="own"),
+    **_rows("other", "safe_softmax softmax_over", type="softmax", memory="own", gate=True),
+    **_rows("other", "std var norm prod logsumexp inverse_deviation", type="reduction", memory="own"),
+    **_rows("other", "linalg.norm linalg.vector_norm linalg.matrix_norm", type="reduction", memory="own"),
+    # --- written out in simpler operations
+    **_rows("composed", "softmin _softmax _log_softmax layer_norm group_norm instance_norm"),
+    **_rows("composed", "scaled_dot_product_attention gru_cell rnn_tanh_cell rnn_relu_cell"),
+    **_rows(
+        "composed",
+        "lstm_cell native_layer_norm native_group_norm multi_head_attention_forward std_mean var_mean",
+        returns="several",
+    ),
     # --- drawing random numbers
     **_rows(
         "static",
@@ -230,22 +266,11 @@ OPS: Final[Ops] = {
     **_rows(
         "other", "pow float_power", type="pow", memory="own", alone=Op("activation"), refused=_NO_RULE.format("pow")
     ),
-    **_rows(
-        "other",
-        "div",
-        type="div",
-        alone=_SCALING,
-        second=Op("activation"),
-        memory="own",
-        refused=_NO_RULE.format("div"),
-    ),
-    **_others("softmax log_softmax softmin layer_norm group_norm instance_norm rms_norm local_response_norm normalize"),
-    **_others("scaled_dot_product_attention cumprod prod logsumexp std var norm cdist cosine_similarity cross"),
-    **_others("pairwise_distance atan2 hypot linalg.norm linalg.vector_norm linalg.matrix_norm grid_sampler"),
-    **_others("grid_sample logaddexp logcumsumexp addcdiv addbmm addr remainder fmod frac _softmax _log_softmax"),
-    **_others("_weight_norm renorm gru_cell rnn_tanh_cell rnn_relu_cell"),
-    **_others("native_layer_norm native_group_norm lstm gru rnn_tanh rnn_relu lstm_cell", "several"),
-    **_others("multi_head_attention_forward std_mean var_mean frexp", "several"),
+    **_others("cumprod cdist cosine_similarity cross pairwise_distance atan2 hypot grid_sampler"),
+    **_others("grid_sample logaddexp logcumsumexp addcdiv addbmm addr remainder fmod frac"),
+    **_others("_weight_norm renorm"),
+    **_others("frexp", "several"),
+    **{name: replace(op, refused=_NO_STEPS) for name, op in _others("lstm gru rnn_tanh rnn_relu", "several").items()},
 }
 """By canonical name (:func:`relfunc.ops.spellings.spelling`); rows of a user's stand under his functions themselves."""
 

@@ -10,11 +10,14 @@ from torch import Tensor, fx, nn
 from ..composites.assignment import AnyComposite, matched
 from ..composites.operation import operations
 from ..graph.arguments import as_call
+from ..graph.calls import Call, is_smooth
+from ..graph.tokens import Moved
 from ..ops.table import OPS, Ops
 from ..rules.dead import dead_below_zero
 from ..rules.propagate import Propagate
 from ..rules.step import summed
 from .function import Relevance, lrp
+from .inputs import Inputs
 from .rewrite import Seeding, propagation
 from .target import Target, seed
 
@@ -83,7 +86,7 @@ _PLAN_COLUMNS = ["node", "module", "operation", "type", "rule", "matched", "forw
 def audit(
     model: nn.Module,
     composite: AnyComposite,
-    x: Tensor | tuple[Tensor, ...],
+    x: Inputs,
     target: Target = None,
     *,
     ops: Ops = OPS,
@@ -97,8 +100,8 @@ def audit(
         In evaluation mode.
     composite : callable
         The rule of each operation.
-    x : Tensor or tuple of Tensor
-        The input.
+    x : Tensor, tuple or mapping
+        The input, as :func:`relfunc.gradient` takes it.
     target : int, Tensor, callable or None
         As :func:`relfunc.gradient` takes it.
     ops, example_inputs
@@ -109,9 +112,11 @@ def audit(
     pandas.DataFrame
         Sums over all samples, one row for each operation from the output to the input, indexed by ``node``: ``rule``;
         ``relevance`` that arrived; and where it went: ``passed`` on to inputs, absorbed by the ``bias`` or by the
-        ``stabilizer``, or ``dropped`` (by a rule that does not conserve relevance, or at outputs that no branch of
-        the rule explains). The last row, ``total``, has the seed as ``relevance``, what reached the model's inputs as
-        ``passed``, and the sums of the other columns; in every row the parts sum to the relevance.
+        ``stabilizer``, by the constant of the expansion of a ``softmax``, by ``tables`` (the model's own values that
+        stand beside the input: positions that are added, class tokens that are joined to it, paddings), or ``dropped``
+        (by a rule that does not conserve relevance, or at outputs that no branch of the rule explains). The last row,
+        ``total``, has the seed as ``relevance``, what reached the model's inputs as ``passed``, and the sums of the
+        other columns; in every row the parts sum to the relevance.
 
     Examples
     --------
@@ -120,7 +125,7 @@ def audit(
     >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
     >>> table = audit(model, composites.epsilon_plus(), torch.rand(4, 2), 1)
     >>> total = table.loc["total"]
-    >>> bool(abs(total["relevance"] - total[["passed", "bias", "stabilizer", "dropped"]].sum()) < 1e-5)
+    >>> bool(abs(total["relevance"] - total[["passed", "bias", "stabilizer", "softmax", "tables"]].sum()) < 1e-5)
     True
     """
     f = lrp(model, composite, ops=ops, example_inputs=example_inputs)
@@ -131,12 +136,15 @@ def audit(
         output, relevances = ledger.run(*values, *f._lrp.parameters(), seed(target))
         f._lrp.check(args, kwargs, values, output)
     rows = [entry.row() for entry in ledger.entries]
-    absorbed = {column: sum(row[column] for row in rows) for column in ("bias", "stabilizer", "dropped")}
+    absorbed = {column: sum(row[column] for row in rows) for column in _ABSORBED}
     total = {"node": "total", "rule": "", "relevance": ledger.seeded, "passed": summed(relevances), **absorbed}
-    return pd.DataFrame([*rows, total], columns=_AUDIT_COLUMNS).set_index("node")
+    total["dropped"] = total["relevance"] - total["passed"] - sum(absorbed.values())
+    return pd.DataFrame(
+        [*rows, total], columns=["node", "rule", "relevance", "passed", *_ABSORBED, "dropped"]
+    ).set_index("node")
 
 
-_AUDIT_COLUMNS = ["node", "rule", "relevance", "passed", "bias", "stabilizer", "dropped"]
+_ABSORBED = ("bias", "stabilizer", "softmax", "tables")
 
 
 @dataclass
@@ -149,10 +157,12 @@ class _Entry:
     passed: float
     bias: float = 0.0
     stabilizer: float = 0.0
+    softmax: float = 0.0
+    tables: float = 0.0
 
     def row(self) -> dict[str, Any]:
-        dropped = self.relevance - self.passed - self.bias - self.stabilizer
-        return {**vars(self), "dropped": dropped}
+        absorbed = sum(getattr(self, column) for column in _ABSORBED)
+        return {**vars(self), "dropped": self.relevance - self.passed - absorbed}
 
 
 class _Ledger(fx.Interpreter):
@@ -169,6 +179,9 @@ class _Ledger(fx.Interpreter):
         result = super().call_function(target, args, kwargs)
         if isinstance(target, Propagate):
             self.entries.append(_entry(target, result, *args))
+        elif isinstance(target, Moved):
+            arrived, passed = summed(args[0]), summed(result)
+            self.entries.append(_Entry(target.call.name, "", arrived, passed, tables=arrived - passed))
         elif isinstance(target, Seeding):
             self.seeded = summed(result)
         return result
@@ -177,4 +190,19 @@ class _Ledger(fx.Interpreter):
 def _entry(step: Propagate, sent: tuple[Any, ...], relevance: Any, output: Any, *values: Any) -> _Entry:
     passed = summed([part for slot, part in zip(step.call.data, sent, strict=True) if slot in step.receivers])
     absorbed = step.absorbed(passed, relevance, output, *values)
-    return _Entry(step.node, str(step.rule), summed(relevance), passed, **absorbed)
+    entry = _Entry(step.node, str(step.rule), summed(relevance), passed, **absorbed)
+    if _adds_table(step.call, values):
+        entry.tables, entry.bias = entry.bias, 0.0
+    return entry
+
+
+def _adds_table(call: Call, values: tuple[Any, ...]) -> bool:
+    """Whether an operation adds a tensor of the model's own that differs from place to place, unlike a bias."""
+    if call.op is None or call.op.type != "shift":
+        return False
+    return any(is_smooth(value) and _varies(value) > 1 for i, value in enumerate(values) if i not in call.data)
+
+
+def _varies(value: Tensor) -> int:
+    """Count the axes along which a tensor is not the same."""
+    return sum(bool((value != value.narrow(axis, 0, 1)).any()) for axis in range(value.ndim) if value.shape[axis])

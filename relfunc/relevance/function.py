@@ -16,6 +16,7 @@ from ..graph.captured import Captured, captured_for, parameter, share
 from ..graph.facts import Facts, facts
 from ..graph.nodes import find_node
 from ..ops.table import OPS, Ops
+from ..rules import row_of
 from ..rules.tables import AnyRule
 from .rewrite import Program, rewrite
 
@@ -84,6 +85,10 @@ def _made(captured: Captured, composite: AnyComposite) -> "Relevance":
     graph = canonize(captured.graph, captured._origin.ops)
     known = facts(graph)
     rules = assign(graph, known, composite)
+    constants = {node for node, rule in rules.items() if row_of(rule).constant}
+    if constants:
+        known = facts(graph, constants)
+        rules = assign(graph, known, composite, warns=False)
     return Relevance(Lrp(captured, composite, graph, known, rules, rewrite(graph, known, rules)))
 
 

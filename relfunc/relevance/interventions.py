@@ -115,7 +115,7 @@ def activations(
     origin = captured_for(model, example_inputs, ops)._origin
     graph = origin.graph
     known = facts(graph)
-    program = Program(graph, (graph.output_node().args[0], [find_node(graph, known, name) for name in nodes]))
+    program = Program(graph, [find_node(graph, known, name) for name in nodes])
 
     def run(*args: Any, **kwargs: Any) -> tuple[Any, dict[str, Tensor]]:
         given = origin.arguments.values(args, kwargs)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from ..errors import CaptureError, TargetError
@@ -21,6 +21,10 @@ from ..graph.functions import compiled, lifted
 from ..graph.graphs import mapped
 from ..graph.lifetimes import shape_of
 from ..graph.memory import plus
+from ..graph.recomputed import recompute
+from ..graph.returned import Returned, in_class, leaves
+from ..graph.tokens import Moved, looked_up
+from ..ops.table import Op
 from ..rules import row_of
 from ..rules.dead import dead_below_zero
 from ..rules.propagate import Propagate
@@ -45,6 +49,10 @@ class Program:
         The nodes whose relevance is returned: the inputs first.
     returned : Any
         What the model returns, with a :class:`relfunc.graph.calls.Slot` for each tensor.
+    returns : Returned, optional
+        The classes in which the model returns it.
+    tokens : tuple of str
+        Integer inputs that have relevance.
     """
 
     forward: fx.GraphModule
@@ -53,6 +61,8 @@ class Program:
     parameters: tuple[str, ...]
     nodes: tuple[str, ...]
     returned: Any
+    returns: Returned | None = None
+    tokens: tuple[str, ...] = ()
 
     def arrange(self, tensors: Sequence[Any]) -> Any:
         """Put the tensors of the model's distinct outputs in the structure that the model returns."""
@@ -63,7 +73,8 @@ class Program:
                 "example_inputs, or let it return the tensors one by one"
             )
         outputs = tensors if len(tensors) == len(slots) else [tuple(tensors)]
-        return pytree.tree_map_only(Slot, lambda slot: outputs[slot.index], self.returned)
+        arranged = pytree.tree_map_only(Slot, lambda slot: outputs[slot.index], self.returned)
+        return arranged if self.returns is None else self.returns(arranged)
 
 
 def rewrite(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule], at: Sequence[str] = ()) -> Program:
@@ -93,7 +104,7 @@ def rewrite(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule], at:
     forward.output(tuple(copies[node] for node in outputs))
 
     joint, copies = lifted(graph, paths, ("_seed",))
-    result = mapped(copies.__getitem__, returned)
+    result = in_class(joint, graph, mapped(copies.__getitem__, returned))
     seed = joint.find_nodes(op="placeholder")[-1]
     structure = mapped(lambda node: Slot(outputs.index(node)), returned)
     cotangents = joint.call_function(Seeding(structure), (seed, result, *(copies[node] for node in outputs)))
@@ -102,12 +113,27 @@ def rewrite(graph: fx.Graph, known: Facts, rules: Mapping[fx.Node, AnyRule], at:
     for i, node in enumerate(outputs):
         relevances.add(node, joint.call_function(operator.getitem, (cotangents, i)))
     for node in reversed(graph.nodes):
-        if node.op == "call_function" and node in known.data:
+        if known.is_operation(node):
             relevances.through(node)
+        elif node in known.tokens.lookups or (node in known.tokens.moved and node.op == "call_function"):
+            relevances.to_tokens(node)
     by_name = {node.name: node for node in known.data}
-    wanted = tuple(relevances.of(by_name[name]) for name in names)
+    wanted = (*map(relevances.of_input, inputs), *(relevances.of(by_name[name]) for name in at))
     joint.output((result, wanted))
-    return Program(compiled(forward), compiled(joint), tuple(n.name for n in inputs), paths, tuple(names), structure)
+    joint.eliminate_dead_code()
+    recompute(joint, cotangents, {copies[node]: op for node, op in known.ops.items()})
+    returns = graph.output_node().meta.get("returns")
+    tokens = tuple(node.name for node in inputs if node in known.tokens.moved)
+    return Program(
+        compiled(forward),
+        compiled(joint),
+        tuple(n.name for n in inputs),
+        paths,
+        tuple(names),
+        structure,
+        returns,
+        tokens,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +152,7 @@ class Seeding:
 
     def __call__(self, seed: Callable[[Any], Any], result: Any, *outputs: Any) -> list[Any]:
         """Ask the seed, which returns the structure that the model returned, with None for no relevance."""
-        given = pytree.tree_leaves(seed(result), is_leaf=lambda a: a is None)
-        wanted = pytree.tree_leaves(result)
+        given, wanted = leaves(seed(result)), leaves(result)
         if len(given) != len(wanted):
             raise TargetError(
                 f"the target has {len(given)} parts, and the model returned {len(wanted)}: give relevance of the same "
@@ -185,6 +210,29 @@ class _Backward:
             self._relevance[node] = self._joint.call_function(zeros_like, (self._copies[node],))
         return self._relevance[node]
 
+    def of_input(self, node: fx.Node) -> fx.Node | None:
+        """All relevance of an input; None for what has none, such as a mask."""
+        if node in self._known.data or node in self._relevance:
+            return self.of(node)
+        if node not in self._known.tokens.moved:
+            return None
+        return self._joint.call_function(no_relevance, (self._copies[node],))
+
+    def to_tokens(self, node: fx.Node) -> None:
+        """Send the relevance of what a table returned, or of tokens that were moved, on to tokens."""
+        if node not in self._relevance:
+            return
+        tokens, relevance = self._known.tokens, self._relevance[node]
+        if node in tokens.lookups:
+            index = tokens.lookups[node]
+            sent = self._joint.call_function(looked_up, (relevance, self._copies[index]))
+            self.add(index, self._joint.call_function(operator.getitem, (sent, 0)))
+            return
+        call, values = call_of(node, tokens.moved)
+        sent = self._joint.call_function(Moved(call), (relevance, *map(self._copies.__getitem__, values)))
+        for i, slot in enumerate(call.data):
+            self.add(values[slot], self._joint.call_function(operator.getitem, (sent, i)))
+
     def through(self, node: fx.Node) -> None:
         """Send a node's relevance on to what it was computed from."""
         if node not in self._relevance:
@@ -212,10 +260,8 @@ class _Backward:
         return self._shapes[node]
 
 
-def propagation(
-    node: fx.Node, known: Facts, rule: AnyRule, dead: bool, owned: bool = False
-) -> tuple[Propagate, list[fx.Node]]:
-    """Return what a node's rule does to relevance, simplified by the facts, and the values its slots stand for."""
+def call_of(node: fx.Node, data: Collection[fx.Node], op: Op | None = None) -> tuple[Call, list[fx.Node]]:
+    """Return a node as a call of the values that vary, and these; its data slots are those of some nodes."""
     values: list[fx.Node] = []
 
     def slot(value: fx.Node) -> Slot:
@@ -223,10 +269,23 @@ def propagation(
         return Slot(len(values) - 1)
 
     args, kwargs = mapped(slot, (node.args, dict(node.kwargs)))
-    data = tuple(i for i, value in enumerate(values) if value in known.data)
     target: Any = node.target
-    call = Call(target, args, kwargs, data, known.ops.get(node))
+    return Call(target, args, kwargs, tuple(i for i, value in enumerate(values) if value in data), op), values
+
+
+def no_relevance(tokens: Tensor) -> Tensor:
+    """Return zeros for tokens whose table nothing read on the way to the output."""
+    return torch.zeros(tokens.shape, device=tokens.device)
+
+
+def propagation(
+    node: fx.Node, known: Facts, rule: AnyRule, dead: bool, owned: bool = False
+) -> tuple[Propagate, list[fx.Node]]:
+    """Return what a node's rule does to relevance, simplified by the facts, and the values its slots stand for."""
+    call, values = call_of(node, known.data, known.ops.get(node))
+    data = call.data
     row = row_of(rule)
-    receivers = row.receives(data, frozenset(i for i in data if values[i] in known.gates))
+    receivers = row.receives(data, frozenset(i for i in data if known.is_gate(node, values[i])))
+    factors = tuple(known.factors.get(values[i], 1) for i in data)
     simple = row.simplify(rule, values[data[0]] in known.nonnegative, dead)
-    return Propagate(simple, call, receivers, dead, node.name, owned), values
+    return Propagate(simple, call, receivers, dead, node.name, owned, factors), values

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import TargetError
 from ..graph.memory import is_transformed
+from ..graph.returned import aligned, leaves, named_tensors
 
 Index: TypeAlias = int | np.integer[Any] | np.ndarray[Any, Any] | Sequence[Any] | Tensor
 Target: TypeAlias = Index | tuple[Index | slice, ...] | Callable[[Any], Any] | None
@@ -31,8 +32,10 @@ def seed(target: Target) -> Seed:
     target : int, array, list, tuple, Tensor, callable or None
         Of an output ``(sample, class)``: a class, or class indices ``(sample,)`` as a list, array or tensor. Of any
         output: a tuple that indexes it behind the sample, with an int, indices ``(sample,)`` or a slice for each axis,
-        such as ``(2, 5)`` of an output ``(sample, 3, 10)``; floating-point weights of its shape, taken as they are;
-        a function from the output to any of these; or None for the output itself.
+        such as ``(-1, 42)``, token 42 at the last position of ``(sample, position, token)``, or ``(3, 10, 20)``, a
+        pixel of ``(sample, class, row, column)``; floating-point weights of its shape, taken as they are; a function
+        from the output to any of these; or None for the output itself. Of several outputs, such as those of a mapping,
+        ``logits`` is meant, or else the only one that the target fits.
 
     Returns
     -------
@@ -52,22 +55,69 @@ def seed(target: Target) -> Seed:
     >>> seed((slice(None), 1))(torch.zeros(1, 2, 3))
     tensor([[[0., 1., 0.],
              [0., 1., 0.]]])
+
+    What speaks for one class rather than another is a contrastive target, the difference of their scores:
+
+    >>> def rather(output):
+    ...     weights = torch.zeros_like(output)
+    ...     weights[:, 2], weights[:, 0] = 1, -1
+    ...     return weights
+    >>> seed(rather)(torch.zeros(1, 3))
+    tensor([[-1.,  0.,  1.]])
     """
     if target is None:
-        return lambda output: output
+        return lambda output: output if isinstance(output, Tensor) else leaves(output)
     if callable(target):
         return lambda output: _returned(target(output), output)
     index = _parsed(target)
 
-    def from_index(output: Any) -> Tensor:
-        if not isinstance(output, Tensor):
-            raise TargetError(
-                f"the model returned a {type(output).__name__}, of which {_described(target)} names no part: "
-                "give a function from the output to relevance of the same structure"
-            )
-        return _weights(index, output)
+    return lambda output: _in_part(output, part_of(index, output), lambda part: _weights(index, part))
 
-    return from_index
+
+def part_of(target: Any, output: Any) -> Tensor:
+    """Return the tensor of a model's output that a target names a part of.
+
+    Parameters
+    ----------
+    target : int, tuple or Tensor
+        An index, or weights.
+    output : Any
+        What the model returned.
+
+    Returns
+    -------
+    Tensor
+        The output itself, or its ``logits``, or the only tensor that the target fits.
+
+    Raises
+    ------
+    TargetError
+        If there is none, or several.
+
+    Examples
+    --------
+    >>> part_of(1, {"hidden": torch.zeros(2, 5, 8), "scores": torch.zeros(2, 3)}).shape
+    torch.Size([2, 3])
+    """
+    if isinstance(output, Tensor):
+        return output
+    parts = {name: part for name, part in named_tensors(output).items() if part.is_floating_point()}
+    if "logits" in parts:
+        return parts["logits"]
+    ndim = len(target) + 1 if isinstance(target, tuple) else target.ndim if _is_floating(target) else 2
+    fitting = [part for part in parts.values() if part.ndim == ndim]
+    if len(fitting) == 1:
+        return fitting[0]
+    came = ", ".join(f"{name or 'it'} {tuple(part.shape)}" for name, part in parts.items()) or "no tensors"
+    raise TargetError(
+        f"the model returned a {type(output).__name__} ({came}), of which {_described(target)} names no part: give a "
+        "function from the output to relevance of the same structure"
+    )
+
+
+def _in_part(output: Any, part: Tensor, of: Callable[[Tensor], Tensor]) -> Any:
+    """Give a part of the output relevance, and all else none: a list of the output's leaves, if it has several."""
+    return of(part) if isinstance(output, Tensor) else [of(leaf) if leaf is part else None for leaf in leaves(output)]
 
 
 def score(target: Target, output: Any) -> tuple[Callable[[Any], Tensor], Seed]:
@@ -100,7 +150,7 @@ def score(target: Target, output: Any) -> tuple[Callable[[Any], Tensor], Seed]:
     [4.0, 6.0, 20.0, 6.0]
     """
     if target is None:
-        return _summed, lambda y: pytree.tree_map_only(Tensor, torch.ones_like, y)
+        return _summed, lambda y: pytree.tree_map_only(Tensor, torch.ones_like, y if _is_floating(y) else leaves(y))
     if callable(target) and _is_computed(target, output):
         return lambda y: _summed(target(y)), lambda y: _derivative(target, y)
     weights = seed(target)(output)
@@ -155,9 +205,18 @@ def _returned(given: Any, output: Any) -> Any:
     """Turn what a target function returned into relevance."""
     if given is None:
         raise TargetError("the target function returned None: return relevance of the output, or what names a part")
-    if not isinstance(output, Tensor) or (_is_floating(given) and given.shape == output.shape):
-        return given
-    return seed(given)(output)
+    if isinstance(output, Tensor):
+        return given if _is_floating(given) and given.shape == output.shape else seed(given)(output)
+    if isinstance(given, Tensor | int | np.integer | np.ndarray):
+        part = part_of(given, output)
+        return _in_part(output, part, lambda y: _returned(given, y))
+    try:
+        return aligned(output, given)
+    except ValueError as error:
+        raise TargetError(
+            f"the target function returned another structure than the model: {error}; give relevance of the same "
+            "structure, with None for a part that has none"
+        ) from error
 
 
 def _weights(target: Any, output: Tensor) -> Tensor:
@@ -202,6 +261,7 @@ def _along(entry: int | slice | Tensor, output: Tensor, axis: int, target: Any) 
             f"{_described(target)} fits no output of shape {tuple(output.shape)}: give an int, one class index for "
             f"each of the {samples} samples, or a floating-point tensor of the output's shape"
         )
+    index = torch.where(index < 0, index + size, index) if isinstance(target, tuple) else index  # from the end
     if not is_transformed() and bool(((index < 0) | (index >= size)).any()):
         of = "the model has classes" if output.ndim == 2 else f"axis {axis} of the model's output has places"
         raise TargetError(f"{_described(target)} is out of range: {of} 0 … {size - 1}")
@@ -228,17 +288,17 @@ def _is_computed(target: Callable[[Any], Any], output: Any) -> bool:
             "weights of the output's shape, or None"
         )
     try:
-        leaves = pytree.tree_leaves(_derivative(target, output))
+        found = leaves(_derivative(target, output))
     except RuntimeError:  # of what autograd cannot see through, such as y.numpy()
         return False
-    return any(bool(leaf.any()) for leaf in leaves if isinstance(leaf, Tensor))
+    return any(bool(leaf.any()) for leaf in found if isinstance(leaf, Tensor))
 
 
 def _derivative(target: Callable[[Any], Any], output: Any) -> Any:
     """Return the derivative of the sum of what a function returns."""
     with torch.inference_mode(False), torch.enable_grad():
-        leaves, spec = pytree.tree_flatten(output)
-        tracked = [leaf.detach().clone().requires_grad_() if _is_floating(leaf) else leaf for leaf in leaves]
+        flat, spec = pytree.tree_flatten(output)
+        tracked = [leaf.detach().clone().requires_grad_() if _is_floating(leaf) else leaf for leaf in flat]
         # the function gets views: it may write to what it is given, which autograd forbids for leaves
         views = [leaf.view_as(leaf) if _is_floating(leaf) else leaf for leaf in tracked]
         given = [one for one in pytree.tree_leaves(target(pytree.tree_unflatten(views, spec))) if _is_floating(one)]
@@ -246,7 +306,7 @@ def _derivative(target: Callable[[Any], Any], output: Any) -> Any:
         wanted = [leaf for leaf in tracked if _is_floating(leaf)]
         found = torch.autograd.grad(sums, wanted, materialize_grads=True) if sums else map(torch.zeros_like, wanted)
     each = iter(found)
-    return pytree.tree_unflatten([next(each) if _is_floating(leaf) else None for leaf in leaves], spec)
+    return pytree.tree_unflatten([next(each) if _is_floating(leaf) else None for leaf in flat], spec)
 
 
 def _is_floating(value: Any) -> bool:
@@ -254,13 +314,13 @@ def _is_floating(value: Any) -> bool:
 
 
 def _times(weights: Any, output: Any) -> list[Tensor]:
-    pairs = zip(pytree.tree_leaves(weights), pytree.tree_leaves(output), strict=True)
+    pairs = zip(leaves(weights), leaves(output), strict=True)
     return [w * y for w, y in pairs if w is not None]
 
 
 def _summed(values: Any) -> Tensor:
     """Sum over all but the samples."""
-    parts = [part for part in pytree.tree_leaves(values) if _is_floating(part)]
+    parts = [part for part in leaves(values) if _is_floating(part)]
     if not parts or any(part.ndim == 0 for part in parts):
         raise TargetError("the score of a sample is unknown: the model and the target function keep the sample's axis")
     return torch.stack([part.reshape(len(part), -1).sum(1) for part in parts]).sum(0)

@@ -6,15 +6,17 @@ Each stands in the file of its family with its row (:class:`relfunc.rules.step.R
 from typing import Any, Final
 
 from ..errors import RuleError
-from . import derivative, elementwise, linear, pooling, product
+from . import derivative, elementwise, linear, pooling, product, reductions, sums
 from .derivative import *  # noqa: F403  (what its __all__ names)
 from .elementwise import *  # noqa: F403
 from .linear import *  # noqa: F403
 from .pooling import *  # noqa: F403
 from .product import *  # noqa: F403
 from .read import TABLE
+from .reductions import *  # noqa: F403
 from .stabilizers import Clipping, NormScaled, Plain, Stabilizer
 from .step import PropagateError, RuleRow, Step
+from .sums import *  # noqa: F403
 from .tables import ALL, NEGATIVE, NONE, POSITIVE, AnyRule, Branch, Elementary, Rule, Term, simplify
 
 __all__ = [
@@ -39,6 +41,8 @@ __all__ += elementwise.__all__
 __all__ += linear.__all__
 __all__ += pooling.__all__
 __all__ += product.__all__
+__all__ += reductions.__all__
+__all__ += sums.__all__
 
 
 def row_of(rule: AnyRule) -> RuleRow:
@@ -86,7 +90,7 @@ def _called(step: Step, relevance: Any, output: Any, *values: Any) -> tuple[Any,
 
 _FUNCTION: Final = RuleRow("function", propagate=_called, reads=("values", "output"))
 
-RULES: Final[dict[str, RuleRow]] = {
-    row.name: row for row in (*elementwise.ROWS, *linear.ROWS, *product.ROWS, *derivative.ROWS, *pooling.ROWS)
-}
+_FAMILIES: Final = (elementwise, linear, product, reductions, derivative, pooling, sums)
+
+RULES: Final[dict[str, RuleRow]] = {row.name: row for family in _FAMILIES for row in family.ROWS}
 """What is known of each rule, by name; of several that serve a type of operation, the first is the base composite's."""

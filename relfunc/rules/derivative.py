@@ -9,7 +9,7 @@ from ..errors import RuleError
 from ..graph.transposes import TRANSPOSES
 from ..ops.table import Op, Sign
 from .read import parameters_of
-from .step import Reads, RuleRow, Step
+from .step import Reads, RuleRow, Step, summed
 from .tables import Elementary
 
 __all__ = ["beta_smooth", "deconvnet", "gradient", "guided_backprop"]
@@ -54,6 +54,12 @@ def _vanishes(rule: Any, op: Op | None) -> Sign:
     if op is not None and (op.type == "max_pool" or (op.kind == "move" and op.sign == "kept")):
         return "kept"
     return "unknown"
+
+
+def _absorbs(step: Step, passed: float, relevance: Any, output: Any, *values: Any) -> dict[str, float]:
+    """Book what arrived at the model's own values, which an operation moved to places beside those of its inputs."""
+    joins = step.call.op is not None and step.call.op.kind in {"move", "pool"}
+    return {"tables": summed(relevance) - passed} if joins else {}
 
 
 def guided_backprop() -> Elementary:
@@ -141,6 +147,7 @@ ROWS: Final = (
         propagate=_gradient,
         reads=_reads,
         vanishes=_vanishes,
+        absorbs=_absorbs,
         memory="shared",
         base="max_pool|move",
     ),

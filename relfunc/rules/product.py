@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from ..graph.calls import Slot
+from ..graph.memory import packed
 from ..graph.transposes import sum_to
 from .stabilizers import Plain, Stabilizer
 from .stabilizers import stabilizer as as_stabilizer
 from .step import Reads, RuleRow, Step, summed
 from .tables import Elementary
 
-__all__ = ["bilinear", "signal"]
+__all__ = ["bilinear", "signal", "weighted"]
 
 
 def bilinear(*, stabilizer: float | Stabilizer = 1e-6) -> Elementary:
@@ -40,32 +42,78 @@ def bilinear(*, stabilizer: float | Stabilizer = 1e-6) -> Elementary:
     return Elementary("bilinear", (("stabilizer", as_stabilizer(stabilizer)),))
 
 
+def weighted(*, stabilizer: float | Stabilizer = 1e-6) -> Elementary:
+    """Relevance of a matrix product by weights goes to what they weigh; as :func:`bilinear` where no factor is weights.
+
+    Weights are a factor that the graph shows to lie between 0 and 1, such as those of attention.
+
+    Parameters
+    ----------
+    stabilizer : float or callable
+        Of the denominators: see :mod:`relfunc.rules.stabilizers`.
+
+    Returns
+    -------
+    Elementary
+
+    References
+    ----------
+    Ali et al., "XAI for transformers: better explanations through conservative propagation", ICML 2022, section 4.1.
+
+    Examples
+    --------
+    >>> print(weighted())
+    weighted(stabilizer=Plain(epsilon=1e-06))
+    """
+    return Elementary("weighted", (("stabilizer", as_stabilizer(stabilizer)),))
+
+
 def _bilinear(step: Step, relevance: Tensor, output: Any, *values: Any, stabilizer: Stabilizer) -> tuple[Any, ...]:
     """Share relevance among the factors of a sum of products, and within each in proportion to its products."""
+    data, receivers = step.call.data, step.receivers
+    share = relevance / stabilizer(len(receivers) * output)
+    grads = _grads(step, share, *values)
+    return tuple(
+        pytree.tree_map(torch.mul, values[slot], grad) if slot in receivers else pytree.tree_map(torch.zeros_like, grad)
+        for slot, grad in zip(data, grads, strict=True)
+    )
 
-    def product(*data: Any) -> Any:
-        filled = list(values)
-        for slot, value in zip(step.call.data, data, strict=True):
-            filled[slot] = value
-        return step.call(*filled)
 
-    factors = tuple(values[slot] for slot in step.call.data)
-    z, vjp = torch.func.vjp(product, *factors)[:2]
-    grads = vjp(relevance / (len(factors) * stabilizer(z)))
-    return tuple(pytree.tree_map(torch.mul, factor, grad) for factor, grad in zip(factors, grads, strict=True))
+def _grads(step: Step, share: Tensor, *values: Any) -> tuple[Any, ...]:
+    """Multiply by the transposed Jacobian; of a plain matrix product without running it again."""
+    if step.call.spelling in {"matmul", "bmm", "mm"} and len(values) == 2 and not step.call.kwargs:
+        a, b = values
+        if a.ndim > 1 and b.ndim > 1:
+            share = share.contiguous()  # once, and not for each of two products
+            return sum_to(share @ packed(b).mT, a.shape), sum_to(packed(a).mT @ share, b.shape)
+    return step.call.transpose(share, *values)
 
 
 def _absorbed(
     step: Step, passed: float, relevance: Tensor, output: Any, *values: Any, stabilizer: Stabilizer
 ) -> dict[str, float]:
-    z = step.call(*values)
-    return {"stabilizer": summed(relevance - relevance / stabilizer(z) * z)}
+    total = len(step.receivers) * output
+    share = relevance / stabilizer(total)
+    bias = _bias(step, values)
+    absorbed = 0.0 if bias is None else len(step.receivers) * summed(share * bias)
+    return {"bias": absorbed, "stabilizer": summed(relevance - share * total)}
+
+
+def _bias(step: Step, values: tuple[Any, ...]) -> Any:
+    """Return what a bilinear layer adds to its products, if it is one."""
+    if step.call.spelling != "bilinear":
+        return None
+    given = dict(enumerate(step.call.args)).get(3, step.call.kwargs.get("bias"))
+    return values[given.index] if isinstance(given, Slot) else given
 
 
 def signal() -> Elementary:
-    """Relevance of a product goes to the signal, none to its gate; in equal shares where neither is a gate.
+    """Relevance of a product goes to the signal, none to its gate; in equal shares where no factor is a gate.
 
-    A gate is a factor that the graph shows to be the output of a sigmoid, hard sigmoid or softmax.
+    A gate is a factor that the graph shows to lie between 0 and 1, such as the output of a sigmoid; or to be a
+    statistic of the signal, such as the deviation that a norm divides by. The weights by which experts are mixed are
+    gates; :func:`bilinear` gives these their share as well, which is what a router would have received. Of a chain of
+    products every factor gets an equal share, however the products are associated.
 
     Returns
     -------
@@ -88,11 +136,15 @@ def _signal(step: Step, relevance: Tensor, output: Any, *values: Any) -> tuple[A
     """Give all relevance of a product to its signal, or equal shares to its factors."""
     if _sums(step):
         return _bilinear(step, relevance, output, *values, stabilizer=Plain())
-    part = relevance / len(step.receivers)
+    factors = dict(zip(step.call.data, step.factors or (1,) * len(step.call.data), strict=True))
+    total = sum(factors[slot] for slot in step.receivers)
     shares = []
     for slot in step.call.data:
-        summed = sum_to(part, values[slot].shape) if slot in step.receivers else torch.zeros_like(values[slot])
-        shares.append(summed)
+        if slot in step.receivers:
+            part = relevance if factors[slot] == total else relevance * (factors[slot] / total)
+            shares.append(sum_to(part, values[slot].shape))
+        else:
+            shares.append(torch.zeros_like(values[slot]))
     return tuple(shares)
 
 
@@ -102,7 +154,7 @@ def _sums(step: Any) -> bool:
 
 
 def _signal_reads(step: Any) -> Reads:
-    return ("values",) if _sums(step) else ()
+    return ("values", "output") if _sums(step) else ()
 
 
 def _signals(data: tuple[int, ...], gates: frozenset[int]) -> tuple[int, ...]:
@@ -118,10 +170,21 @@ ROWS: Final = (
         "bilinear",
         make=bilinear,
         propagate=_bilinear,
+        reads=("values", "output"),
         absorbs=_absorbed,
         memory="own",
         meant_for="product",
         base="matrix_product",
+    ),
+    RuleRow(
+        "weighted",
+        make=weighted,
+        propagate=_bilinear,
+        reads=("values", "output"),
+        receives=_signals,
+        absorbs=_absorbed,
+        memory="own",
+        meant_for="product",
     ),
     RuleRow(
         "signal",

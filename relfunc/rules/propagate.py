@@ -5,8 +5,8 @@ differentiated again. All that can be decided before anything runs is decided wh
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ class Propagate(Step):
     row: RuleRow = field(init=False)
     reads: Reads = field(init=False)
     options: dict[str, Any] = field(init=False)
+    _open: bool = field(init=False)
     _run_again: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,6 +46,7 @@ class Propagate(Step):
             "row": row,
             "reads": row.reads if isinstance(row.reads, tuple) else row.reads(self),
             "options": dict(self.rule.options) if isinstance(self.rule, Elementary) else {},
+            "_open": bool(self.call.transposed) and self.call.is_open,
             "_run_again": self.rectified and not row.takes_rectified(self.rule),
         }
         for name, value in derived.items():
@@ -55,13 +57,15 @@ class Propagate(Step):
         return f"{getattr(self.rule, 'name', getattr(self.rule, '__name__', 'custom'))}_{self.call.name}"
 
     def __call__(self, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
-        """Return the relevance of each data slot; in single precision where the model runs in half by autocast."""
-        device = next(leaf for leaf in pytree.tree_leaves(relevance) if isinstance(leaf, Tensor)).device.type
-        if not torch.is_autocast_enabled(device):
+        """Return the relevance of each data slot, in single precision where the model computes in half."""
+        leaves = [leaf for leaf in pytree.tree_leaves((relevance, output, values)) if isinstance(leaf, Tensor)]
+        device = leaves[0].device.type
+        autocast = torch.is_autocast_enabled(device)
+        if not autocast and not any(leaf.dtype in _HALF for leaf in leaves):
             return self._asked(self.row.propagate, relevance, output, *values)
         with torch.autocast(device, enabled=False):
-            given = pytree.tree_map_only(Tensor, _at_least_single, (relevance, output, *values))
-            return self._asked(self.row.propagate, *given)
+            given = pytree.tree_map_only(Tensor, _at_least_single, (relevance, output, values))
+            return self._asked(self.row.propagate, *given[:2], *given[2])
 
     def absorbed(self, passed: float, relevance: Any, output: Any, *values: Any) -> dict[str, float]:
         """Sum the relevance that reached no input, by what absorbed it."""
@@ -75,8 +79,12 @@ class Propagate(Step):
         """Call a function of the row, with the operation's own output where the rule cannot do with a ReLU of it."""
         if self._run_again and output is not None:
             output = self.call(*values)
-        return function(self, relevance, output, *values, **self.options)
+        step = replace(self, call=self.call.closed(values)) if self._open else self
+        return function(step, relevance, output, *values, **self.options)
 
 
 def _at_least_single(a: Tensor) -> Tensor:
-    return a.float() if a.dtype in {torch.float16, torch.bfloat16} else a
+    return a.float() if a.dtype in _HALF else a
+
+
+_HALF: Final = {torch.float16, torch.bfloat16}

@@ -343,7 +343,8 @@ def _absorbs(step: Step, passed: float, relevance: Any, output: Any, *values: An
     """
     rule: Any = step.rule
     if not step.call.transposed:
-        stabilized = summed(relevance - relevance / rule.stabilizer(output) * output)
+        finite = output.masked_fill(output.isinf(), 0)  # such as what a mask rules out, where no relevance arrives
+        stabilized = summed(relevance - relevance / rule.stabilizer(output) * finite)
         return {"stabilizer": stabilized, "bias": summed(relevance) - passed - stabilized}
     absorbed = {"bias": 0.0, "stabilizer": 0.0}
     for branch in rule.branches:

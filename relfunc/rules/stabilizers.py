@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RuleError
+from ..graph.memory import plus
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Plain:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return ``z`` kept off zero; same shape and dtype."""
-        return z + _signed(torch.tensor(_representable(self.epsilon, z), dtype=z.dtype), z)
+        return plus(_signed(torch.tensor(_representable(self.epsilon, z), dtype=z.dtype), z), z)
 
     def signed(self, z: Tensor, sign: int, *, in_place: bool = False) -> Tensor:
         """As calling it, where the caller knows that no ``z`` has the other sign."""

@@ -42,6 +42,8 @@ class Step:
         The operation's name in the forward graph.
     owned : bool
         Whether nobody else reads the relevance that arrives, so that it may be overwritten.
+    factors : tuple of int
+        Of each data slot, how many factors of a chain of products it stands for.
     """
 
     rule: AnyRule
@@ -50,6 +52,7 @@ class Step:
     rectified: bool
     node: str = ""
     owned: bool = False
+    factors: tuple[int, ...] = ()
 
 
 def unknown(rule: AnyRule, op: Op | None) -> Sign:
@@ -110,8 +113,8 @@ class RuleRow:
         ``(data slots, those of them that are gates)``: the slots that get relevance; the others get none.
     absorbs : callable
         ``(step, passed, relevance, output, *values, **options)``: the relevance that reached no input, by the heading
-        under which :func:`relfunc.audit` books it: ``"bias"`` or ``"stabilizer"``. What is not explained is
-        ``"dropped"``.
+        under which :func:`relfunc.audit` books it: ``"bias"``, ``"stabilizer"``, ``"softmax"`` or ``"tables"``. What is
+        not explained is ``"dropped"``.
     memory : {"own", "shared", ""}
         Whether the relevance it returns has memory of its own, or may share that of the relevance that arrives; empty
         if nobody knows.
@@ -120,6 +123,8 @@ class RuleRow:
         takes the rule.
     base : str
         The types of operation that every relevance-conserving composite gives it, unless it says otherwise.
+    constant : bool
+        Whether the operation's output is taken for a constant, which nothing behind it sends relevance to.
     constant_weights : bool
         Whether it has a meaning only where the operation's weights do not depend on the input.
     takes_rectified : callable
@@ -143,6 +148,7 @@ class RuleRow:
     memory: Literal["own", "shared", ""] = ""
     meant_for: str | Callable[[Any], str] = "affine combination activation pool product other"
     base: str = ""
+    constant: bool = False
     constant_weights: bool = False
     takes_rectified: Callable[[Any], bool] = never
     simplify: Callable[[Any, bool, bool], AnyRule] = unsimplified

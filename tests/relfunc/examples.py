@@ -133,7 +133,7 @@ _GROUPS: Final[list[tuple[str, tuple[int, ...], Call]]] = [
     ("clamp_min clamp_max", (2, 3, 4), _with(0.4)),
     ("threshold", (2, 3, 4), _with(0.5, 0.1)),
     # --- products
-    ("mul", (2, 3, 4), lambda f, s, x: f(x, x.cos())),
+    ("mul", (2, 3, 4), lambda f, s, x: f(x, x.flip(1))),
     ("matmul bmm", (2, 3, 4), lambda f, s, x: f(x, x.cos().transpose(1, 2))),
     ("mm", MATRIX, lambda f, s, x: f(x, x.cos())),
     ("einsum", MATRIX, lambda f, s, x: f("ij,kj->ik", x, x.cos())),
@@ -201,7 +201,9 @@ _GROUPS: Final[list[tuple[str, tuple[int, ...], Call]]] = [
     ("masked_fill", (2, 3, 4), lambda f, s, x: f(x, s.mask, 0.5)),
     ("index_fill", (2, 3, 4), lambda f, s, x: f(x, 1, s.i[:2], 0.5)),
     ("masked_scatter", (2, 3, 4), lambda f, s, x: f(x, s.mask, s.full)),
-    ("scatter", (2, 3, 4), lambda f, s, x: f(x, 1, s.places, s.full)),
+    ("scatter scatter_add", (2, 3, 4), lambda f, s, x: f(x, 1, s.places, s.full)),
+    ("index_add", (2, 3, 4), lambda f, s, x: f(x, 1, s.i, s.full)),
+    ("grouped_mm", (2, 4), lambda f, s, x: f(x, s.w[None], offs=s.i[:1].int())),
     ("index_copy", (2, 3, 4), lambda f, s, x: f(x, 1, s.i, s.full)),
     ("index_put", (2, 3, 4), lambda f, s, x: f(x, (s.i[1:] * 0,), s.full[0])),
     ("slice_scatter", (2, 3, 4), lambda f, s, x: f(x, s.full[:, :2], 1, 0, 2)),
@@ -235,6 +237,8 @@ _GROUPS: Final[list[tuple[str, tuple[int, ...], Call]]] = [
     ("isnan isinf isfinite isposinf isneginf signbit argmax argmin argsort count_nonzero any all", (2, 3, 4), _alone),
     ("nonzero argwhere logical_not floor ceil round trunc sign sgn long int bool short byte", (2, 3, 4), _alone),
     ("zeros_like ones_like detach", (2, 3, 4), _alone),
+    ("histc", (2, 3, 4), _with(4, 0, 1)),
+    ("bincount", (2, 3, 4), lambda f, s, x: f(x.flatten().argsort())),
     ("bucketize", (2, 3, 4), lambda f, s, x: f(x, s.c)),
     ("searchsorted", (2, 3, 4), lambda f, s, x: f(s.c, x)),
     ("bitwise_not invert", (2, 3, 4), lambda f, s, x: f(x > 0.5)),
@@ -264,7 +268,7 @@ _GROUPS: Final[list[tuple[str, tuple[int, ...], Call]]] = [
     ("geometric", (2, 3, 4), lambda f, s, x: f(x.clone(), 0.5)),
     # --- without a rule
     ("pow float_power", (2, 3, 4), lambda f, s, x: f(x, x.cos())),
-    ("div", (2, 3, 4), lambda f, s, x: f(x, x.cos())),
+    ("div", (2, 3, 4), lambda f, s, x: f(x, x.flip(1))),
     ("softmax log_softmax softmin cumprod prod logsumexp logcumsumexp", (2, 3, 4), _with(1)),
     ("layer_norm rms_norm", (2, 3, 4), _with((4,))),
     ("group_norm", IMAGE, _with(3)),
@@ -295,7 +299,7 @@ _GROUPS: Final[list[tuple[str, tuple[int, ...], Call]]] = [
         lambda f, s, x: f(x, x, x, 4, 2, s.gates[:12], None, None, None, False, 0.0, s.w, None, training=False),
     ),
     ("native_layer_norm", (2, 3, 4), _with((4,), None, None, 1e-5)),
-    ("native_group_norm", IMAGE, lambda f, s, x: f(x, None, None, 2, 3, 16, 3, 1e-5)),
+    ("native_group_norm", IMAGE, lambda f, s, x: f(x, None, None, 2, 3, 16, 3, 1e-5)[0]),
     ("std_mean var_mean frexp", (2, 3, 4), _alone),
 ]
 

@@ -99,7 +99,34 @@ def _equal_shares(given: Given) -> list[Array]:
 
 
 def _bilinear(given: Given, stabilizer: Any = 1e-6) -> list[Array]:
-    return [part / len(given.xs) for part in _in_proportion(given, stabilizer)]
+    """Of n factors each in proportion, with n times the output for a denominator."""
+    z = len(given.xs) * given.f(*given.xs).numpy()
+    share = (given.R.numpy() / _stabilizer(stabilizer)(z)).ravel()
+    return [x.numpy().ravel() * (J.T @ share) for x, J in zip(given.xs, given.jacobians(), strict=True)]
+
+
+def _softmax(given: Given) -> list[Array]:
+    """By the Taylor expansion: of a product with the Jacobian, the input times it."""
+    (x,) = given.xs
+    return [x.numpy().ravel() * part for part in _pulled_back(given, given.R_flat / given.f(x).numpy().ravel())]
+
+
+def _first_order(given: Given, stabilizer: Any = 1e-6) -> list[Array]:
+    Js, at = given.jacobians(), [x.numpy().ravel() for x in given.xs]
+    terms = sum(J @ x for J, x in zip(Js, at, strict=True))
+    share = given.R_flat / _stabilizer(stabilizer)(np.asarray(terms).reshape(given.R.shape)).ravel()
+    return [x * (J.T @ share) for x, J in zip(at, Js, strict=True)]
+
+
+def _residual(given: Given, by: str = "magnitude", stabilizer: Any = 1e-6) -> list[Array]:
+    """Of each output among the values that are added, by what each of them adds."""
+    if len(given.xs) == 1:
+        return _in_proportion(given, stabilizer)
+    Js = given.jacobians()
+    added = np.stack([J @ x.numpy().ravel() for J, x in zip(Js, given.xs, strict=True)])
+    parts = np.abs(added) if by == "magnitude" else oracle.pos(added)
+    share = given.R_flat / _stabilizer(stabilizer)(parts.sum(0).reshape(given.R.shape)).ravel()
+    return [(J != 0).T @ (share * part) for J, part in zip(Js, parts, strict=True)]
 
 
 def _beta_smooth(given: Given, beta: float = 10.0) -> list[Array]:
@@ -123,4 +150,9 @@ ORACLE: Final[dict[str, Callable[..., list[Array]]]] = {
     "proportional": _proportional,
     "signal": _equal_shares,
     "bilinear": _bilinear,
+    "weighted": _bilinear,
+    "constant": lambda given: [np.zeros_like(x) for x in given.xs],
+    "softmax": _softmax,
+    "first_order": _first_order,
+    "residual": _residual,
 }

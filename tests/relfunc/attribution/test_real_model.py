@@ -74,7 +74,8 @@ def test_relevance_is_accounted_for(model, picture, label):
     total = table.loc["total"]
     assert total["relevance"] == 1
     assert float(relevance.double().sum()) == pytest.approx(total["passed"], rel=1e-3)
-    assert total[["passed", "bias", "stabilizer", "dropped"]].sum() == pytest.approx(1, abs=1e-9)
+    parts = total[["passed", "bias", "stabilizer", "softmax", "tables", "dropped"]]
+    assert parts.sum() == pytest.approx(1, abs=1e-9)
     assert total["bias"] == pytest.approx(1, abs=2e-3)
     assert total[["stabilizer", "dropped"]].abs().max() < 1e-4
     received = table["relevance"].drop("total")

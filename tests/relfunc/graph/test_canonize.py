@@ -134,6 +134,8 @@ IN_PLACE = {
     "read later by the old name": lambda x, c: ((h := c(x)).relu_(), h)[1] * 2,
     "add_": lambda x, c: c(x).add_(x[:, :, 1:-1, 1:-1]).relu(),
     "dropout": lambda x, c: F.dropout(c(x), 0.5, False, True) * 2,
+    "view": lambda x, c: ((h := c(x)).view(-1).add_(1), h)[1],
+    "part": lambda x, c: ((h := c(x))[:, :1].relu_(), h)[1],
     "chained": lambda x, c: ((h := c(x)).relu_().mul_(2), h)[1] + 1,
 }
 
@@ -165,9 +167,11 @@ def test_in_place_operations_give_the_model(name):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x, c: ((h := c(x))[:, :1].relu_(), h)[1], "writes to a view of 'conv2d', which is read later: clone"),
-        (lambda x, c: ((h := c(x)).view(-1).add_(1), h)[1], "writes to a view of 'conv2d'"),
-        (lambda x, c: ((v := (h := c(x)).flatten(1)), h.relu_(), v)[2], "writes to a view of 'flatten'"),
+        (lambda x, c: ((v := (h := c(x)).flatten(1)), h.relu_(), v)[2], "writes to a view of 'flatten', which is read"),
+        (
+            lambda x, c: ((h := c(x)).flatten(1).relu_(), h)[1],
+            "writes to a view of 'conv2d', which is read later: clone",
+        ),
         (lambda x, c: c(x.mul_(2)), "writes to the model's own input 'x'"),
         (lambda x, c: (x.view(-1).mul_(2), c(x))[1], "writes to the model's own input 'x'"),
         (lambda x, c: (c.weight.mul_(2), c(x))[1], "writes to the model's own parameter"),

@@ -308,3 +308,40 @@ def test_a_counter_in_a_buffer_is_not_advanced(write):
         torch.testing.assert_close(f(normal()).detach(), F.linear(normal(), model.a.weight, model.a.bias).detach())
     assert float(model.count) == 0
     assert model.count is buffer
+
+
+class Sized(nn.Module):
+    """Asks for the shape of its input, in one of several ways."""
+
+    def __init__(self, ask):
+        super().__init__()
+        self.ask = ask
+
+    def forward(self, x):
+        self.ask(x)
+        return x * 2
+
+
+def unpack(x):
+    sizes = tuple(x.shape)
+    assert sizes[1] == 3
+
+
+def count(x):
+    assert len(x.shape) == 2
+
+
+def say(x):
+    torch._assert(x.dim() == 2, f"expected two axes, got {x.shape} and {x.shape!s}")
+
+
+@pytest.mark.parametrize("ask", [unpack, count, say])
+def test_samples_stay_free_where_a_model_asks_for_the_shape(ask):
+    captured = rf.capture(Sized(ask).eval(), example_inputs=torch.ones(2, 3))
+    assert captured(torch.ones(5, 3)).shape == (5, 3)
+
+
+def test_text_of_a_shape_holds_all_but_the_samples():
+    captured = rf.capture(Sized(say).eval(), example_inputs=torch.ones(2, 3))
+    with pytest.raises(CaptureError, match="Size"):
+        captured(torch.ones(5, 4))

@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 import relfunc as rf
 from relfunc.graph.calls import Call, Slot
+from relfunc.graph.normalization import centred
 from relfunc.ops.adjoints import ADJOINTS
 
 from ..reference import cnn, images, resnet18
@@ -36,6 +37,9 @@ CALLS = {
     "sum over dims": Call(torch.sum, (X, (1, -1)), {}, (0,)),
     "mean, kept": Call(torch.mean, (X, -2, True), {}, (0,)),
     "mean": Call(torch.mean, (X,), {"dim": (2, 3)}, (0,)),
+    "centred": Call(centred, (X, (-1, 1)), {}, (0,)),
+    "centred, of the batch": Call(centred, (X, "batch"), {}, (0,)),
+    "centred, of space": Call(centred, (X, "spatial"), {}, (0,)),
     "max_pool2d": Call(F.max_pool2d, (X, 3, 2, 1), {"ceil_mode": True}, (0,)),
     "max_pool2d, uneven": Call(F.max_pool2d, (X, (2, 1)), {"dilation": (1, 2), "return_indices": False}, (0,)),
     "avg_pool2d": Call(F.avg_pool2d, (X, (3, 2), None, 1, True, False), {}, (0,)),
@@ -73,6 +77,13 @@ def test_adjoint_equals_the_derivative(name, values):
     batch = pytree.tree_map(lambda c: torch.stack([c, 2 * c]), cotangent)
     batched = torch.func.vmap(lambda c: call.transpose(c, *values))(batch)
     torch.testing.assert_close(tuple(part[1] for part in batched), tuple(2 * part for part in expected))
+
+
+def test_an_empty_tensor_that_torch_joins_to_any_gets_nothing():
+    values = torch.empty(0), torch.rand(2, 3)
+    nothing, all_of_it = Call(torch.cat, ([X, Slot(1)], -2), {}, (0, 1)).transpose(torch.ones(2, 3), *values)
+    assert nothing.shape == (0,)
+    assert torch.equal(all_of_it, torch.ones(2, 3))
 
 
 @pytest.mark.parametrize(

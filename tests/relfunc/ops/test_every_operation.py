@@ -10,7 +10,23 @@ import torch
 
 import relfunc as rf
 from relfunc.errors import CaptureError, RelfuncError
-from relfunc.graph import affine, bounds, canonize, exporting, graphs, in_place, meaning, written
+from relfunc.graph import (
+    affine,
+    attention,
+    bounds,
+    canonize,
+    complex_maps,
+    detached,
+    exporting,
+    graphs,
+    grouped,
+    in_place,
+    meaning,
+    normalization,
+    sharing,
+    softmax,
+    written,
+)
 from relfunc.graph.transposes import TRANSPOSES
 from relfunc.ops.adjoints import ADJOINTS
 from relfunc.ops.spellings import plain
@@ -21,18 +37,32 @@ from ..kinds import ones
 
 OURS = {
     "as_captured": written.as_captured,
-    "batch_normalized": affine.batch_normalized,
+    "attention_scale": attention.attention_scale,
+    "both_masks": attention.both_masks,
+    "causal_mask": attention.causal_mask,
+    "centred": normalization.centred,
+    "complex_map": complex_maps.ComplexMap,
     "copied_onto": in_place.copied_onto,
+    "group_size": attention.group_size,
+    "grouped_linear": grouped.grouped_linear,
+    "head_mask": attention.head_mask,
     "identity": graphs.identity,
+    "inverse_deviation": normalization.inverse_deviation,
+    "key_mask": attention.key_mask,
+    "masked_scores": attention.masked_scores,
+    "hidden_scores": attention.hidden_scores,
     "of_shape": exporting.of_shape,
+    "one_more_token": attention.one_more_token,
+    "safe_softmax": attention.safe_softmax,
     "scale_shift": affine.scale_shift,
+    "softmax_over": softmax.softmax_over,
     "two_dimensional": affine.two_dimensional,
     "written": in_place.written,
 }
 """Functions of relfunc's own, which canonical graphs call."""
 
-ELSEWHERE = {"cuda", "cudnn_batch_norm"}
-"""Which run on a GPU alone."""
+ELSEWHERE = {"cuda", "cudnn_batch_norm", "grouped_mm"}
+"""Which run on a GPU alone, or not in double precision."""
 
 BECOMES = {
     **dict.fromkeys(("upsample", "upsample_nearest", "upsample_bilinear"), "interpolate"),  # torch's own wrappers
@@ -77,8 +107,17 @@ LISTS = {
     "indices beside values": canonize._WITH_INDICES,
     "statistics beside values": canonize._WITH_STATISTICS,
     "steps of chains": meaning._STEPS,
+    "moves behind attention": meaning._MOVES,
+    "products of which a factor may be detached": detached._PRODUCTS,
+    "reductions": detached._REDUCTIONS,
+    "what only gives another shape": detached._RESHAPING,
+    "what chooses of two, or of all": detached._CHOICES,
+    "products that sum up": detached._DOT_PRODUCTS,
+    "what is elementwise beside activations": detached._ELEMENTWISE,
     "affine operations that take a bias": meaning._AFFINE,
-    "sizes": in_place._SIZES,
+    "sizes": sharing.SIZES,
+    "what scores are shifted by": softmax._SHIFTS,
+    "what lies around the sums of a softmax": softmax._AROUND,
 }
 
 
@@ -89,12 +128,13 @@ def test_every_list_by_name_names_rows(which):
 
 def test_lists_of_affine_operations_agree():
     by_weight = {name for name, op in OPS.items() if op.kind == "affine" and op.type != "batch_norm"}
+    by_weight -= {"grouped_linear"}  # which takes no bias, and has no spelling of torch's
     assert by_weight == set(meaning._AFFINE) == set(affine._ARGUMENTS) - {"batch_norm"}
-    assert by_weight | {"scale_shift"} == set(TRANSPOSES)
+    assert by_weight | {"scale_shift", "grouped_linear"} == set(TRANSPOSES)
 
 
 def test_sizes_are_numbers():
-    assert {OPS[name].returns for name in in_place._SIZES} == {"number"}
+    assert {OPS[name].returns for name in sharing.SIZES} == {"number"}
 
 
 def test_every_adjoint_belongs_to_an_operation_that_carries_relevance():

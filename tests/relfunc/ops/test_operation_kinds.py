@@ -281,18 +281,15 @@ class Last(nn.Module):
 
 
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
-@pytest.mark.parametrize("example", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_recurrent_layers_are_refused_with_advice_that_was_not_followed(kind, example, bidirectional):
+def test_recurrent_layers_ask_for_an_example_and_take_it(kind, bidirectional):
     rnn = kind(4, 3 if bidirectional else 6, batch_first=True, bidirectional=bidirectional)
     model = Last(rnn).double().eval()
     x = normal(2, 5, 4)
-    options = {"example_inputs": (x,)} if example else {}
-    with pytest.raises(RelfuncError) as caught:
-        rf.lrp(model, rf.composites.epsilon_plus(), **options)
+    with pytest.raises(RelfuncError, match="example_inputs") as caught:
+        rf.lrp(model, rf.composites.epsilon_plus())
     assert "ops=" not in str(caught.value)
-    if example:
-        assert "example_inputs" not in str(caught.value)
+    assert rf.gradient(rf.lrp(model, rf.composites.epsilon_plus(), example_inputs=(x,)))(x, 0)[1].any()
 
 
 # --- rules by name, and the line that a warning names -------------------------------------------------------------
