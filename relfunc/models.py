@@ -8,7 +8,7 @@ import pickle
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,18 @@ class LoadedModel:
         Class names.
     trained : bool
         Whether its parameters are more than a random start.
+    tokenizer : object, optional
+        From texts to the model's arguments by name.
+    example_inputs : mapping, optional
+        Arguments of the model, for what cannot be captured without.
     """
 
     model: nn.Module
     transform: Callable[[Any], Any] | None = None
     classes: tuple[str, ...] | None = None
     trained: bool = True
+    tokenizer: Any = None
+    example_inputs: Mapping[str, torch.Tensor] | None = None
 
 
 def load(name: str, *, weights: str | None = None, checkpoint: str | Path | None = None) -> LoadedModel:
@@ -58,7 +64,8 @@ def load(name: str, *, weights: str | None = None, checkpoint: str | Path | None
     Parameters
     ----------
     name : str
-        ``torchvision:resnet50``, or ``module:callable``: a module that Python can import, also from the current
+        ``torchvision:resnet50``; ``transformers:FOLDER``, a classifier of texts as ``save_pretrained`` wrote it there,
+        with its tokenizer; or ``module:callable``: a module that Python can import, also from the current
         folder, and in it a :class:`torch.nn.Module`, or a function without arguments that returns one.
     weights : str, optional
         Of a torchvision model, such as ``DEFAULT`` or ``IMAGENET1K_V1``.
@@ -83,16 +90,16 @@ def load(name: str, *, weights: str | None = None, checkpoint: str | Path | None
     """
     home, _, inner = name.partition(":")
     if not inner:
-        raise LoadError(f"the model is {name!r}: give torchvision:NAME, or MODULE:CALLABLE")
+        raise LoadError(f"the model is {name!r}: give torchvision:NAME, or MODULE:CALLABLE, or transformers:FOLDER")
     if home == "torchvision":
         found = _from_torchvision(inner, weights)
     elif weights is not None:
         raise LoadError(f"weights are given by name for torchvision's models, not {name}: give a checkpoint")
     else:
-        found = LoadedModel(_made(name))
+        found = _from_transformers(Path(inner)) if home == "transformers" else LoadedModel(_made(name))
     if checkpoint is not None:
         _fill(found.model, Path(checkpoint))
-        found = LoadedModel(found.model, found.transform, found.classes)
+        found = replace(found, trained=True)
     found.model.eval()
     return found
 
@@ -159,9 +166,7 @@ def composite_of(name: str) -> Composite:
     return called(name, {key: getattr(composites, key) for key in COMPOSITES}, "composite")
 
 
-def method_of(
-    name: str, model: nn.Module, composite: Composite | None, example_inputs: tuple[Any, ...] | None = None
-) -> Explanation:
+def method_of(name: str, model: nn.Module, composite: Composite | None, example_inputs: Any = None) -> Explanation:
     """Make an attribution method from its name, or its name with options.
 
     Parameters
@@ -172,7 +177,7 @@ def method_of(
         What to explain.
     composite : Composite or None
         With one, methods other than ``lrp`` work on its relevance in place of the gradient.
-    example_inputs : tuple, optional
+    example_inputs : Tensor, tuple or mapping, optional
         As for :func:`relfunc.lrp`.
 
     Raises
@@ -199,6 +204,8 @@ COMPOSITES = (
     "guided_backprop",
     "deconvnet",
     "beta_smooth",
+    "attnlrp",
+    "cp_lrp",
 )
 METHODS = ("lrp", "gradient", "input_x_gradient", "smoothgrad", "integrated_gradients", "occlusion")
 
@@ -239,6 +246,43 @@ def _from_torchvision(name: str, weights: str | None) -> LoadedModel:
             "file on another and give it as checkpoint"
         ) from error
     return LoadedModel(model, entry.transforms(), tuple(entry.meta["categories"]))
+
+
+def _from_transformers(folder: Path) -> LoadedModel:
+    try:
+        transformers = importlib.import_module("transformers")
+    except ImportError as error:
+        raise LoadError(
+            f'models of transformers need that package ({error}): pip install "relfunc[packages]"'
+        ) from error
+    if not (folder / "config.json").is_file():
+        raise LoadError(f"{folder} has no config.json: give a folder that a model's save_pretrained wrote")
+    here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, **here)
+        kind = next(iter(config.architectures or ()), "of no known architecture")
+        if not kind.endswith("ForSequenceClassification"):
+            raise LoadError(f"the model in {folder} is {kind}: give one for sequence classification")
+        family = transformers.AutoModelForSequenceClassification
+        model, said = family.from_pretrained(folder, **here, output_loading_info=True)
+        has_tokenizer = any((folder / name).is_file() for name in ("tokenizer_config.json", "tokenizer.json"))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **here) if has_tokenizer else None
+    except LoadError:
+        raise
+    except Exception as error:
+        reason = " ".join(_said(error).split())
+        raise LoadError(f"{folder} cannot be loaded: {reason}") from error
+    if said["missing_keys"]:
+        raise LoadError(
+            f"the weights in {folder} lack {_some(sorted(said['missing_keys']))}, which would be random: save a model "
+            "that was trained as a classifier"
+        )
+    if tokenizer is None:
+        example = {name: torch.ones(2, 5, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+    else:
+        example = dict(tokenizer(["one text of some words"] * 2, return_tensors="pt"))
+    classes = tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    return LoadedModel(model, classes=classes, tokenizer=tokenizer, example_inputs=example)
 
 
 def _made(name: str) -> nn.Module:

@@ -9,11 +9,17 @@ variable           dimensions                              values
                    as ``channel, y, x`` or ``feature``     the model's output
 ``prediction``     ``sample, class``                       float; the model's output
 ``label``          ``sample`` (or ``sample, class``)       integer index into ``class`` (or bool, if multi-label)
-``input``          as ``attribution`` (optional)           the input; uint8 for images
+``input``          as ``attribution`` (optional)           the input; uint8 for images, the ids of tokens
 ``target``         ``sample`` (optional)                   integer; the class that was explained
+``token_mask``     ``sample, token`` (of texts)            bool; what is a token, and not padding
+``token_text``     ``sample, token`` (optional)            the text of each token, as the tokenizer gives it
 ``sample``         ``sample`` (coordinate)                 unique identifiers, integers or strings
 ``class``          ``class`` (coordinate)                  class names
 =================  ======================================  ==========================================================
+
+Texts are ``attribution(sample, token)``, or ``(sample, token, feature)`` where embeddings were explained; ``token``
+is as long as the longest text. Where ``token_mask`` is False there is no token: its relevance is what the model gave
+padding, if it was given padding, and otherwise 0, its id −1 and its text empty.
 
 Its attributes name the model, the composite, the method, the versions and the command that made it.
 
@@ -51,6 +57,7 @@ CHANNEL: Final = "channel"
 Y: Final = "y"
 X: Final = "x"
 FEATURE: Final = "feature"
+TOKEN: Final = "token"
 CLASS: Final = "class"
 EIGEN: Final = "eigen"
 COMPONENT: Final = "component"
@@ -61,6 +68,8 @@ PREDICTION: Final = "prediction"
 LABEL: Final = "label"
 INPUT: Final = "input"
 TARGET: Final = "target"
+TOKEN_MASK: Final = "token_mask"
+TOKEN_TEXT: Final = "token_text"
 CATEGORY: Final = "category"
 NAME: Final = "name"
 INDEX: Final = "index"
@@ -126,6 +135,16 @@ def check_layout(data: xr.Dataset, source: str = "dataset") -> xr.Dataset:
     _require_dims(LABEL, data[LABEL], (SAMPLE,), source)
     if INPUT in data:
         _require_dims(INPUT, data[INPUT], (SAMPLE,), source)
+    if TOKEN in data[ATTRIBUTION].dims:
+        _require_dims(ATTRIBUTION, data[ATTRIBUTION], (SAMPLE, TOKEN), source)
+    for name in (TOKEN_MASK, TOKEN_TEXT):
+        if name in data:
+            _require_dims(name, data[name], (SAMPLE, TOKEN), source)
+            if TOKEN not in data[ATTRIBUTION].dims:
+                raise SchemaError(
+                    f"{source}: variable '{name}' is of tokens, and 'attribution' has dimensions "
+                    f"{tuple(data[ATTRIBUTION].dims)}: name that of tokens '{TOKEN}', or leave '{name}' out"
+                )
     for name in (SAMPLE, CLASS):
         if name not in data.coords:
             raise SchemaError(f"{source}: dimension '{name}' has no coordinate: assign identifiers or names to it")

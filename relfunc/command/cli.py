@@ -79,7 +79,7 @@ def _add_attribute(commands: "argparse._SubParsersAction[argparse.ArgumentParser
         "    --data test.nc --target prediction --workers 4 --out run",
     )
     _add_model_options(parser)
-    explanation = _add_composite_option(parser, "epsilon_plus_flat for --method lrp")
+    explanation = _add_composite_option(parser, f"{_DEFAULT} for --method lrp")
     explanation.add_argument(
         "--method",
         default="lrp",
@@ -99,6 +99,7 @@ def _add_attribute(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     parser.set_defaults(command=lambda given: _commands().attribute(given))
 
 
+_DEFAULT = "epsilon_plus_flat, of a model of transformers attnlrp,"
 _OF_RESULTS = ("variables", "keep_input", "dtype", "shard_size")
 
 
@@ -112,7 +113,7 @@ def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "relfunc plan --model torchvision:resnet50 --composite epsilon_plus_flat --out plan.csv",
     )
     _add_model_options(parser)
-    _add_composite_option(parser, "epsilon_plus_flat")
+    _add_composite_option(parser, _DEFAULT)
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write the table there as CSV, in place of printing it"
     )
@@ -129,7 +130,7 @@ def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "relfunc audit --model torchvision:resnet50 --weights DEFAULT --data photos --samples 4",
     )
     _add_model_options(parser)
-    _add_target_option(_add_composite_option(parser, "epsilon_plus_flat"))
+    _add_target_option(_add_composite_option(parser, _DEFAULT))
     _add_data_options(parser)
     parser.add_argument("--samples", type=positive, default=8, metavar="N", help="the first so many [%(default)s]")
     parser.add_argument(
@@ -159,8 +160,10 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model",
         required=True,
-        help="torchvision:NAME, such as torchvision:resnet50; or MODULE:CALLABLE, a torch.nn.Module or a function that "
-        "returns one, in a module that Python can import, also from the current folder",
+        help="torchvision:NAME, such as torchvision:resnet50; transformers:FOLDER, a classifier of texts that "
+        "save_pretrained wrote there with its tokenizer, which is never looked for elsewhere; or MODULE:CALLABLE, a "
+        "torch.nn.Module or a function that returns one, in a module that Python can import, also from the current "
+        "folder",
     )
     group.add_argument("--weights", metavar="NAME", help="of a torchvision model, such as DEFAULT or IMAGENET1K_V1")
     group.add_argument("--checkpoint", type=Path, metavar="FILE", help="with the model's state dict, from torch.save")
@@ -198,8 +201,8 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="PATH",
-        help="a folder of images, with a subfolder for each class or without classes; or a netCDF file with 'input' "
-        "and 'label'",
+        help="a folder of images, with a subfolder for each class or without classes; a netCDF file with 'input' "
+        "and 'label'; or texts: one a line (.txt), or with columns or keys 'text' and 'label' (.csv, .jsonl)",
     )
     group.add_argument(
         "--transform",

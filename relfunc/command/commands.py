@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..attribution.transforms import seed
 from ..columns import fitted
-from ..composites.named import epsilon_plus_flat
+from ..composites.named import attnlrp, epsilon_plus_flat
 from ..dataset.attribute import attribute_dataset
 from ..dataset.samples import Samples, Unreadable, together
 from ..dataset.sources import source_of
@@ -26,16 +26,20 @@ from ..errors import DataError
 from ..files.netcdf import attributions_files, open_attributions, replacing
 from ..models import LoadedModel, LoadError, called, composite_of, find_modules_here, imported, load, method_of
 from ..relevance import accounting
+from ..relevance.target import part_of
 from ..schema import CHANNEL, INPUT, SAMPLE, SCORE_GROUP
 from .derived import options_of
 from .folders import labelled
+from .texts import FORMS, texts_of
 
 
 def attribute(arguments: argparse.Namespace) -> None:
     """Attribute a whole dataset, and say where the results are."""
     composite = composite_of(arguments.composite) if arguments.composite else None
     found = _trained(arguments)
-    explain = method_of(arguments.method, found.model, composite, _example(arguments))
+    if composite is None and arguments.method == "lrp":
+        composite = _default(found)
+    explain = method_of(arguments.method, found.model, composite, _example(arguments, found))
     _check_device(arguments.device)
     classes = _classes(arguments, found)
     with _data(arguments, found, classes) as data, _client(arguments.scheduler) as client:
@@ -48,6 +52,7 @@ def attribute(arguments: argparse.Namespace) -> None:
                 target=arguments.target,
                 classes=classes,
                 transform=data.transform,
+                tokens=found.tokenizer,
                 client=client,
                 attrs={"command": f"relfunc attribute --model {arguments.model} --method {arguments.method}"},
             )
@@ -62,8 +67,9 @@ def attribute(arguments: argparse.Namespace) -> None:
 
 def plan(arguments: argparse.Namespace) -> None:
     """Print or write the rule of every operation."""
-    composite = _composite(arguments)
-    table = accounting.plan(_model(arguments).model, composite, example_inputs=_example(arguments))
+    found = _model(arguments)
+    composite = composite_of(arguments.composite) if arguments.composite else _default(found)
+    table = accounting.plan(found.model, composite, example_inputs=_example(arguments, found))
     _show(table, arguments.out)
     if arguments.out is None:
         print(f"\n{len(table)} operations, {table['forwards'].sum()} modified forward passes")
@@ -71,7 +77,8 @@ def plan(arguments: argparse.Namespace) -> None:
 
 def audit(arguments: argparse.Namespace) -> None:
     """Print or write where the relevance of some samples went."""
-    composite, found = _composite(arguments), _trained(arguments)
+    found = _trained(arguments)
+    composite = composite_of(arguments.composite) if arguments.composite else _default(found)
     with _data(arguments, found, _classes(arguments, found)) as data:
         x, label = _first(data, arguments.samples)
     target = arguments.target
@@ -81,7 +88,7 @@ def audit(arguments: argparse.Namespace) -> None:
         target = label
     elif target == "prediction":
         target = _predicted
-    table = accounting.audit(found.model, composite, x, target, example_inputs=_example(arguments))
+    table = accounting.audit(found.model, composite, x, target, example_inputs=_example(arguments, found))
     _show(table, arguments.out)
 
 
@@ -132,8 +139,8 @@ def _plan_of(name: str) -> Any:
         raise LoadError(f"{name} is no text ({error}): write a plan with analysis.plan.to_toml") from error
 
 
-def _predicted(output: Tensor) -> Tensor:
-    return seed(output.argmax(1))(output)
+def _predicted(output: Any) -> Any:
+    return seed(part_of(0, output).argmax(1))(output)
 
 
 # --- models -------------------------------------------------------------------------------------------
@@ -150,12 +157,13 @@ def _trained(arguments: argparse.Namespace) -> LoadedModel:
     return found
 
 
-def _composite(arguments: argparse.Namespace) -> Any:
-    return composite_of(arguments.composite) if arguments.composite else epsilon_plus_flat()
+def _default(found: LoadedModel) -> Any:
+    """Return the composite for a model of images, or of texts."""
+    return epsilon_plus_flat() if found.example_inputs is None else attnlrp()
 
 
-def _example(arguments: argparse.Namespace) -> tuple[Tensor, ...] | None:
-    return (torch.zeros(arguments.example_inputs),) if arguments.example_inputs else None
+def _example(arguments: argparse.Namespace, found: LoadedModel) -> Any:
+    return (torch.zeros(arguments.example_inputs),) if arguments.example_inputs else found.example_inputs
 
 
 def _classes(arguments: argparse.Namespace, found: LoadedModel) -> tuple[str, ...] | None:
@@ -218,6 +226,11 @@ def _data(arguments: argparse.Namespace, found: LoadedModel, classes: tuple[str,
     given = imported(arguments.transform) if arguments.transform else None
     if not path.exists():
         raise FileNotFoundError(f"no file or folder {arguments.data}: give a folder of images, or a netCDF file")
+    if found.example_inputs is not None or path.suffix.lower() in FORMS:
+        if found.tokenizer is None:
+            raise LoadError(f"{arguments.model} has no tokenizer, which reads texts: save it to the model's folder")
+        yield _Data(texts_of(path, found.tokenizer, classes or (), pads=_pads(found)), None)
+        return
     if not path.is_dir():
         with _open(path) as data:
             yield _Data(data, given or _of_arrays(found, data))
@@ -233,6 +246,12 @@ def _data(arguments: argparse.Namespace, found: LoadedModel, classes: tuple[str,
         yield _Data(path, transform)
 
 
+def _pads(found: LoadedModel) -> bool:
+    """Whether the model knows what padding is, so that texts can be filled up to a few lengths."""
+    known = getattr(getattr(found.model, "config", None), "pad_token_id", None)
+    return known is not None and known == found.tokenizer.pad_token_id
+
+
 def _open(path: Path) -> xr.Dataset:
     try:
         return xr.open_dataset(path, engine="netcdf4")
@@ -246,7 +265,7 @@ def _of_arrays(found: LoadedModel, data: xr.Dataset) -> Callable[[Any], Any] | N
     return AsTensor(found.transform) if found.transform is not None and pictures else None
 
 
-def _first(data: _Data, count: int) -> tuple[Tensor, Tensor | None]:
+def _first(data: _Data, count: int) -> tuple[Any, Tensor | None]:
     """Return the first inputs, and their labels if they have some."""
     whole: list[Samples] = []
     for part in source_of(data.data, data.transform).samples(0, count):
@@ -258,9 +277,9 @@ def _first(data: _Data, count: int) -> tuple[Tensor, Tensor | None]:
         raise DataError(f"inputs have shapes {shapes}: give a transform to one" if whole else "there are no samples")
     samples = together(whole)
     if samples.label is None:
-        return samples.x, None
+        return samples.inputs, None
     label = torch.as_tensor(samples.label)
-    return samples.x, label.float() if label.ndim > 1 else label.long()
+    return samples.inputs, label.float() if label.ndim > 1 else label.long()
 
 
 # --- tables -------------------------------------------------------------------------------------------

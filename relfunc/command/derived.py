@@ -13,6 +13,7 @@ OTHERWISE = {
     "target": "audit has it too, and a function cannot be written there",
     "classes": "given as a file of names",
     "transform": "given as the name of a function",
+    "tokens": "the model's own tokenizer",
     "client": "--scheduler, its address",
     "progress": "a bar on every terminal",
     "attrs": "say the command",

@@ -43,8 +43,8 @@ def labelled(folder: Path, transform: Callable[[Any], Any], classes: Sequence[st
         raise FolderError(f"{folder}: {error}") from error
 
 
-def class_index(name: str, classes: Sequence[str]) -> int:
-    """Return the class that a subfolder's name means.
+def class_index(name: str, classes: Sequence[str], *, of: str = "folder") -> int:
+    """Return the class that a subfolder's name means, or another's.
 
     Parameters
     ----------
@@ -52,6 +52,8 @@ def class_index(name: str, classes: Sequence[str]) -> int:
         A class name, in upper or lower case and with ``_`` for spaces, or its index.
     classes : sequence of str
         Class names.
+    of : str
+        What messages say is named so.
 
     Raises
     ------
@@ -68,12 +70,12 @@ def class_index(name: str, classes: Sequence[str]) -> int:
     if len(found) == 1:
         return found[0]
     if found:
-        raise FolderError(f"folder '{name}' may be class {' or '.join(map(str, found))}: name it by the index")
+        raise FolderError(f"{of} '{name}' may be class {' or '.join(map(str, found))}: name it by the index")
     if name.isdecimal() and int(name) < len(classes):
         return int(name)
     raise FolderError(
-        f"folder '{name}' is none of the model's {len(classes)} classes{nearest(name, classes)} "
-        "(a subfolder is named after its class, or by the index of it)"
+        f"{of} '{name}' is none of the model's {len(classes)} classes{nearest(name, classes)} "
+        f"(a {'sub' if of == 'folder' else ''}{of} is named after its class, or by the index of it)"
     )
 
 

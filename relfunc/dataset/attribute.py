@@ -13,6 +13,7 @@ from ..attribution.explanation import Explain
 from ..errors import KeyingError, RunError
 from ..keys.identity import identity
 from ..keys.values import key
+from .arguments import key_of
 from .locking import alone
 from .options import Options
 from .run import Run
@@ -67,12 +68,16 @@ def attribute_dataset(explain: Explain, data: Any, out: str | Path, options: Opt
     Parameters
     ----------
     explain : callable
-        ``(x, target) -> (output, attribution)``, such as ``rf.gradient(rf.lrp(model, composite))``; the output is
-        ``(sample, class)``.
+        ``(x, target) -> (output, attribution)``, such as ``rf.gradient(rf.lrp(model, composite))``; the output, or its
+        ``logits``, is ``(sample, class)``.
     data : xarray.Dataset, str, pathlib.Path, torch Dataset, DataLoader, or iterable
         A Dataset with ``input (sample, ...)`` and perhaps ``label``; a folder of images, with or without a subfolder
         for each class; a torch Dataset of tensors or (tensor, label); or batches of these. Inputs of other floating
-        types are converted to that of the model's parameters.
+        types are converted to that of the model's parameters. In place of a tensor there may be a mapping of a model's
+        arguments by name, of which a ``label`` or ``labels`` is none, such as ``{"input_ids": (token,),
+        "attention_mask": (token,)}``. Explained is what is in floating point, such as embeddings ``(token, feature)``,
+        or else ``input_ids``. Texts need not be of one length: those of one length are attributed together, as they
+        are, and the results are as long as the longest of all, with ``token_mask`` to say what is padding.
     out : str or pathlib.Path
         The run's folder.
     options : Options
@@ -129,9 +134,10 @@ def _known(explain: Explain, source: Source, options: Options) -> dict[str, Any]
         return {
             **identity(explain),
             "data": source.fingerprint(),
-            **{name: key(value, name) if callable(value) else value for name, value in how.items()},
+            **{name: _plain(value, name) for name, value in how.items()},
             "classes": key(options.classes),
             "variables": list(options.variables),
+            **({} if options.tokens is None else {"tokens": key_of(options.tokens)}),
             "attrs": dict(options.attrs or {}),
             "versions": {package: version(package) for package in ("relfunc", "torch")},
         }
@@ -139,7 +145,14 @@ def _known(explain: Explain, source: Source, options: Options) -> dict[str, Any]
         raise RunError(f"the run cannot be told from others: {error}") from error
 
 
-_NOT_HOW = ("classes", "transform", "variables", "attrs", "workers", "client", "progress")
+def _plain(value: Any, name: str) -> Any:
+    """Return an option as JSON holds it."""
+    if isinstance(value, tuple):
+        return list(map(int, value))
+    return key(value, name) if callable(value) else value
+
+
+_NOT_HOW = ("classes", "transform", "variables", "tokens", "attrs", "workers", "client", "progress")
 """Options that are known otherwise, such as the transform with the data, or do not change the results."""
 
 

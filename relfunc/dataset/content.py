@@ -41,9 +41,13 @@ class Content:
         for one in samples.singly():
             x = one.x.detach().cpu().contiguous()
             label = None if one.label is None else (str(one.label.dtype), one.label.tolist())
-            head = (one.ids[0], label, str(x.dtype), tuple(x.shape))
-            self._total.update(repr(head).encode(errors="surrogatepass"))
-            self._total.update(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
+            self._add((one.ids[0], label), x)
+            for name, value in sorted(one.others.items()):
+                self._add((one.argument, name), value.detach().cpu().contiguous())
+
+    def _add(self, head: tuple[Any, ...], x: Tensor) -> None:
+        self._total.update(repr((*head, str(x.dtype), tuple(x.shape))).encode(errors="surrogatepass"))
+        self._total.update(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
 
     def so_far(self) -> str:
         """Return the digest of what has been added."""

@@ -45,7 +45,7 @@ def kept(samples: Samples, how: str | None) -> np.ndarray | None:
         One batch.
     how : {"uint8", "float32", None}
         ``uint8`` keeps pictures as the source has them; others as they are where all values lie in 0 … 1, or else
-        stretched, each sample from its least to its greatest value.
+        stretched, each sample from its least to its greatest value. The ids of tokens stay integers.
 
     Returns
     -------
@@ -53,6 +53,8 @@ def kept(samples: Samples, how: str | None) -> np.ndarray | None:
     """
     if how is None:
         return None
+    if samples.are_ids:
+        return samples.x.cpu().numpy().astype(np.int64)
     return samples.x.float().numpy() if how == "float32" else _as_bytes(samples)
 
 

@@ -25,9 +25,10 @@ class Options:
         Samples attributed at once. When memory runs out, it is halved for the rest of the run.
     shard_size : int
         Samples in a file: what is done again at most after a stop.
-    target : {"label", "prediction"}, int or callable
+    target : {"label", "prediction"}, int, tuple of int or callable
         The class to explain, or a function from a batch's outputs and labels to class indices ``(sample,)`` or to
-        the relevance to start with ``(sample, class)``.
+        the relevance to start with ``(sample, class)``. Of an output with more axes a tuple indexes it behind the
+        sample, the class last: ``(-1, 42)``, token 42 at the last position; the prediction kept is the output there.
     classes : sequence of str, optional
         Class names; by default those that the data know, or numbers.
     transform : callable, optional
@@ -35,9 +36,13 @@ class Options:
         input. Without one, arrays are taken as float32.
     variables : sequence of str
         Further variables ``(sample,)`` of a Dataset to keep with the results: numbers, text, or yes and no.
+    tokens : callable, optional
+        What keeps the text of each token: a function from the ids of one sample, a list, to as many texts; or a
+        tokenizer with ``convert_ids_to_tokens``.
     keep_input : {"uint8", "float32"} or None
         How to keep the inputs. As ``uint8`` they are kept as they were before a torchvision normalization at the end
-        of the transform; where there is none, from 0 … 1, or stretched per sample if their values lie outside.
+        of the transform; where there is none, from 0 … 1, or stretched per sample if their values lie outside. The
+        ids of tokens are kept as integers.
     dtype : {"float32", "float16"}
         Precision of the stored attributions. netCDF-4 has no float16: values are rounded to its ten bits of mantissa,
         and the zeros that follow are compressed away.
@@ -77,10 +82,13 @@ class Options:
 
     batch_size: int = 32
     shard_size: int = 1024
-    target: "Literal['label', 'prediction'] | int | Callable[[Tensor, Tensor | None], Tensor]" = "label"
+    target: "Literal['label', 'prediction'] | int | tuple[int, ...] | Callable[[Tensor, Tensor | None], Tensor]" = (
+        "label"
+    )
     classes: Sequence[str] | None = None
     transform: "Callable[[Any], Tensor] | None" = None
     variables: Sequence[str] = ()
+    tokens: Any = None
     keep_input: Literal["uint8", "float32"] | None = "uint8"
     dtype: Literal["float32", "float16"] = "float32"
     device: str | None = None
@@ -119,7 +127,13 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_target(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return len(value) > 1 and all(map(_is_whole, value))
     return _is_whole(value) or callable(value) or (isinstance(value, str) and value in {"label", "prediction"})
+
+
+def _are_tokens(value: Any) -> bool:
+    return value is None or callable(value) or callable(getattr(value, "convert_ids_to_tokens", None))
 
 
 def _are_names(value: Any) -> bool:
@@ -133,7 +147,8 @@ def _are_names(value: Any) -> bool:
 _FITS: Final[dict[Any, tuple[Callable[[Any], bool], str]]] = {
     int: (lambda value: _is_whole(value) and value >= 1, "at least 1, a whole number"),
     bool: (lambda value: isinstance(value, bool), "True or False"),
-    "target": (_is_target, "'label', 'prediction', a class index, or a function"),
+    "target": (_is_target, "'label', 'prediction', a class index, two or more indices in a tuple, or a function"),
+    "tokens": (_are_tokens, "a function from ids to texts, or a tokenizer with convert_ids_to_tokens"),
     "classes": (lambda value: value is None or _are_names(value), "a list of names"),
     "transform": (lambda value: value is None or callable(value), "a function"),
     "variables": (_are_names, "a list of names"),

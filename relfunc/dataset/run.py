@@ -5,7 +5,7 @@ import copy
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,20 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from ..attribution.explanation import Explain, Explanation
-from ..attribution.methods import input_x_gradient
-from ..attribution.transforms import TargetError, gradient, seed
-from ..errors import DataError
+from ..errors import DataError, TargetError
 from ..files.netcdf import replacing
-from ..schema import LABEL, PREDICTION, SAMPLE, TARGET
+from ..relevance.inputs import has_tokens
+from ..schema import ATTRIBUTION, INPUT, LABEL, PREDICTION, SAMPLE, TARGET, TOKEN_MASK, TOKEN_TEXT
+from .arguments import texts
 from .content import Content
 from .kept import as_index, kept, wrong_label
 from .options import Options
-from .samples import Reader, Samples, Unreadable, together
+from .samples import Reader, Samples, Unreadable, by_length, together
 from .shards import Summary, shard
 from .sources import Source
-from .writer import Writer
+from .start import Start
+from .writer import Batch, Writer, joined
 
 log = logging.getLogger("relfunc")
 
@@ -128,7 +130,7 @@ class Run:
         DataError
             If a sample cannot be attributed, or fewer come than ``count``.
         """
-        most, seen, shape = count or self.options.shard_size, 0, None
+        most, seen, like = count or self.options.shard_size, 0, None
         batch = first = list(samples.take(min(self.options.batch_size, most)))
         if not batch and count is None:
             return False
@@ -138,10 +140,10 @@ class Run:
             while batch:
                 for part in batch if content else ():
                     content.add(part)  # type: ignore[union-attr]
-                whole = self._checked(batch, shape, skipped)
+                whole = self._checked(batch, like, skipped)
                 if whole:
-                    shape = whole[0].x.shape[1:]
-                    writing.append(*self._attributed(together(whole)))
+                    like = like or whole[0]
+                    writing.append(self._of_batch(whole))
                 read = sum(map(len, batch))
                 done(read)
                 seen += read
@@ -157,19 +159,19 @@ class Run:
         return True
 
     def _checked(
-        self, batch: Sequence[Samples | Unreadable], shape: torch.Size | None, skipped: list[tuple[str, str]]
+        self, batch: Sequence[Samples | Unreadable], like: Samples | None, skipped: list[tuple[str, str]]
     ) -> list[Samples]:
         """Sort out the samples that cannot be attributed, or raise for the first."""
         whole: list[Samples] = []
         for part in batch:
-            reason = part.reason if isinstance(part, Unreadable) else self._wrong(part, shape)
+            reason = part.reason if isinstance(part, Unreadable) else self._wrong(part, like)
             if isinstance(part, Samples):
                 if reason and len(part) > 1:
-                    whole += self._checked(part.singly(), shape, skipped)
+                    whole += self._checked(part.singly(), like, skipped)
                     continue
                 if not reason:
                     whole.append(part)
-                    shape = part.x.shape[1:]
+                    like = like or part
                     continue
             if self.options.on_error == "raise":
                 cause = part.error if isinstance(part, Unreadable) else None
@@ -177,20 +179,33 @@ class Run:
             skipped.append((str(part.ids[0]), reason))
         return whole
 
-    def _wrong(self, samples: Samples, shape: torch.Size | None) -> str:
+    def _wrong(self, samples: Samples, like: Samples | None) -> str:
         x = samples.x
-        if shape is not None and x.shape[1:] != shape:
-            return f"its input has shape {tuple(x.shape[1:])}, and others {tuple(shape)}: give a transform to one"
-        if not x.is_floating_point():
-            return f"its input is {x.dtype}: give a transform to floating point"
+        if like is not None and samples.shape != like.shape:
+            return f"its input has shape {samples.shape}, and others {like.shape}: give a transform to one"
+        if like is not None and samples.arguments != like.arguments:
+            return f"it has the entries {', '.join(samples.arguments)}, and others {', '.join(like.arguments)}"
+        if samples.are_ids:
+            if samples.argument is None and not has_tokens(getattr(self.explain, "f", self.explain)):
+                return f"its input is {x.dtype}: give a transform to floating point"
+            if x.ndim != 2 or x.dtype is torch.bool:
+                return f"its token ids are {x.dtype} {tuple(x.shape[1:])}: give integers, (token,) for each sample"
         if not (math.isfinite(x.sum()) or x.isfinite().all()):  # the sum is faster, but may overflow
             return "its input has values that are not finite"
         if samples.label is None:
             return "it has no label: give target='prediction', or a class" if self.options.target == "label" else ""
         return wrong_label(samples.label)
 
-    def _attributed(self, samples: Samples) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
-        """Attribute a batch: its attributions, its inputs as they are kept, and everything else."""
+    def _of_batch(self, parts: Sequence[Samples]) -> Batch:
+        """Attribute a batch: texts of one length together, and all else at once."""
+        groups = by_length(parts)
+        made = [self._attributed(together([parts[i] for i in group])) for group in groups]
+        places = np.cumsum([0, *map(len, parts)])
+        rows = [np.concatenate([np.arange(places[i], places[i + 1]) for i in group]) for group in groups]
+        return made[0] if len(made) == 1 else joined(made, np.argsort(np.concatenate(rows)))
+
+    def _attributed(self, samples: Samples) -> Batch:
+        """Attribute samples of one shape: attributions and inputs as they are kept, and everything else."""
         outputs, attributions, targets = [], [], []
         at = 0
         while at < len(samples):
@@ -215,18 +230,27 @@ class Run:
         }
         if targets[0] is not None:
             rest[TARGET] = torch.cat(targets).numpy()
-        return torch.cat(attributions).numpy(), kept(samples, self.options.keep_input), {**rest, **samples.variables}
+        large, inputs = {ATTRIBUTION: torch.cat(attributions).numpy()}, kept(samples, self.options.keep_input)
+        if inputs is not None:
+            large[INPUT] = inputs
+        if samples.dims is not None:
+            large[TOKEN_MASK] = samples.mask
+        if self.options.tokens is not None:
+            if not samples.are_ids:
+                raise DataError(f"tokens= gives ids their text, and the inputs are {samples.x.dtype}: leave it out")
+            rest[TOKEN_TEXT] = texts(samples.x.cpu().numpy(), self.options.tokens)
+        return Batch(large, {**rest, **samples.variables}, samples.dims)
 
     def _explained(self, samples: Samples) -> tuple[Tensor, Tensor, Tensor | None]:
-        explain = self.prepared
-        x = samples.x.to(self.device, self._dtype)
-        if self.options.channels_last and x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        label = None if samples.label is None else torch.as_tensor(as_index(samples.label), device=x.device)
-        start = _Start(self.options.target, label)
-        with self._precision(x.device.type):
+        explain, name = self.prepared, samples.argument
+        inputs = pytree.tree_map(self._placed, samples.inputs)
+        device = pytree.tree_leaves(inputs)[0].device
+        label = None if samples.label is None else torch.as_tensor(as_index(samples.label), device=device)
+        start = Start(self.options.target, label)
+        with self._precision(device.type):
             try:
-                output, attribution = explain(x, start.before(explain, x))
+                output, attribution = explain(inputs, start.before(explain, inputs, len(samples)))
+                output = start.scores(output)
             except TargetError as error:
                 if label is None or len(samples) == 1:
                     raise DataError(f"sample '{samples.ids[0]}': {error}") from error
@@ -236,6 +260,10 @@ class Run:
         if not isinstance(output, Tensor) or output.ndim != 2:
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise DataError(f"the model's output is {got}, not (sample, class): give a model whose output is")
+        if isinstance(attribution, Mapping):
+            attribution = attribution.get(name)
+        if not isinstance(attribution, Tensor):
+            raise DataError(f"the method gave no attribution of {name or 'its input'}: give one that does")
         names = self.options.classes
         if names is not None and len(names) != output.shape[1]:
             raise DataError(
@@ -243,7 +271,16 @@ class Run:
                 "one name for each"
             )
         chosen = None if start.chosen is None else start.chosen.cpu()
+        if chosen is not None and isinstance(self.options.target, tuple):
+            chosen = chosen % output.shape[1]
         return output.detach().float().cpu(), attribution.detach().float().cpu(), chosen
+
+    def _placed(self, x: Tensor) -> Tensor:
+        """Return a tensor where and as the model takes it."""
+        x = x.to(self.device, self._dtype if x.is_floating_point() else None)
+        if self.options.channels_last and x.ndim == 4:
+            return x.contiguous(memory_format=torch.channels_last)
+        return x
 
     def _precision(self, device: str) -> contextlib.AbstractContextManager[Any]:
         if self.options.autocast is None:
@@ -271,39 +308,6 @@ class Run:
         return labels
 
 
-class _Start:
-    """What a batch's relevance starts with, as the option ``target`` says."""
-
-    def __init__(self, target: Any, label: Tensor | None) -> None:
-        self._target, self._label = target, label
-        self.chosen: Tensor | None = None
-
-    def before(self, explain: Explain, x: Tensor) -> Any:
-        """Return the target to give a method: what is known already, or else a function of the output.
-
-        Methods that run the model at other inputs than ``x`` are given what its output at ``x`` says.
-        """
-        if self._target == "label" and self._label is not None:
-            return self._told(self._label)
-        if isinstance(self._target, int):
-            return self._told(torch.full((len(x),), self._target))
-        if isinstance(explain, Explanation) and explain.method not in {gradient, input_x_gradient}:
-            with torch.no_grad():
-                return self._of(explain.f(x))
-        return lambda output: seed(self._of(output))(output)
-
-    def _of(self, output: Tensor) -> Tensor:
-        if self._target == "prediction":
-            return self._told(output.detach().argmax(1))
-        return self._told(self._target(output, self._label))
-
-    def _told(self, target: Tensor) -> Tensor:
-        if target.ndim == 1:
-            self.chosen = target
-            return target
-        return target.float()
-
-
 def _is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out; torch's CPU allocator raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
@@ -316,9 +320,9 @@ class _Writing:
         self._writer, self._classes, self._thread = writer, classes, thread
         self._pending: Future[None] | None = None
 
-    def append(self, *batch: Any) -> None:
+    def append(self, batch: Batch) -> None:
         self._wait()
-        self._pending = self._thread.submit(self._writer.append, *batch)
+        self._pending = self._thread.submit(self._writer.append, batch)
 
     def close(self, attrs: dict[str, str]) -> None:
         self._wait()

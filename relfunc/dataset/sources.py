@@ -5,7 +5,7 @@ To attribute from another kind of data, write a class with the attributes of :cl
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SubsetR
 
 from ..errors import DataError
 from ..keys.values import digest, of_source
-from ..schema import ATTRIBUTION, CLASS, INPUT, LABEL, PREDICTION, SAMPLE, TARGET
+from ..schema import ATTRIBUTION, CLASS, INPUT, LABEL, PREDICTION, SAMPLE, TARGET, TOKEN_MASK, TOKEN_TEXT
+from .arguments import arranged, count, of_batch
 from .content import of_indexed, of_labelled
 from .samples import Samples, Unreadable
 
@@ -194,11 +195,11 @@ def _check_kept(data: xr.Dataset, name: str) -> None:
         raise DataError(f"variable '{name}' is {values.dtype}: convert it to numbers, text, or yes and no")
 
 
-_TAKEN = (ATTRIBUTION, CLASS, INPUT, LABEL, PREDICTION, SAMPLE, TARGET)
+_TAKEN = (ATTRIBUTION, CLASS, INPUT, LABEL, PREDICTION, SAMPLE, TARGET, TOKEN_MASK, TOKEN_TEXT)
 
 
 class Indexed:
-    """Samples of a torch Dataset: tensors, or pairs of a tensor and a label."""
+    """Samples of a torch Dataset: tensors or mappings of arguments, or pairs of one and a label."""
 
     def __init__(self, data: Any, transform: Callable[[Any], Tensor] | None) -> None:
         self.data, self.transform = data, transform
@@ -260,7 +261,7 @@ _EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff",
 
 
 class Stream:
-    """Samples of an iterable of batches: tensors, or pairs of a tensor and labels, or xarray Datasets."""
+    """Samples of an iterable of batches: tensors or mappings, pairs of one and labels, or xarray Datasets."""
 
     def __init__(
         self,
@@ -294,8 +295,8 @@ class Stream:
                         yield one
                 continue
             x, label = batch if isinstance(batch, tuple | list) else (batch, None)
-            for i in range(len(x)):
-                item = x[i] if label is None else (x[i], label[i])
+            for i in range(count(x)):
+                item = of_batch(x, i) if label is None else (of_batch(x, i), label[i])
                 yield _sample(next(numbers), lambda item=item: item, self.transform, self._kept)
 
     def fingerprint(self) -> str:
@@ -318,10 +319,17 @@ def _sample(
         raise
     except Exception as error:
         return _unreadable(name, error)
+    argument, others = None, {}
+    if isinstance(x, Mapping):
+        argument, x, others, own = arranged(x, f"sample '{name}'")
+        if own is not None and label is not None:
+            raise DataError(f"sample '{name}' has a label among its entries and another beside them: give one")
+        label = own if label is None else label
     if not isinstance(x, Tensor):
         raise DataError(f"sample '{name}' is a {type(x).__name__}, not a tensor: give the data a transform to tensors")
     label = np.asarray(label)[None] if label is not None else None
-    return Samples([name], x[None], label, kept(x)[None] if kept else None)
+    others = {key: value[None] for key, value in others.items()}
+    return Samples([name], x[None], label, kept(x)[None] if kept else None, argument=argument, others=others)
 
 
 def _unreadable(name: int | str, error: Exception) -> Unreadable:

@@ -4,14 +4,57 @@ import contextlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import netCDF4
 import numpy as np
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
-from ..schema import ATTRIBUTION, CHANNEL, CLASS, FEATURE, INPUT, PREDICTION, SAMPLE, X, Y
+from ..files.padding import filler, padded
+from ..schema import ATTRIBUTION, CHANNEL, CLASS, FEATURE, PREDICTION, SAMPLE, TOKEN, TOKEN_TEXT, X, Y
 from ..text import characters
+
+
+class Batch(NamedTuple):
+    """What is written of a batch.
+
+    Parameters
+    ----------
+    large : dict
+        Attributions, inputs and masks, which are written as they come.
+    rest : dict
+        Identifiers, predictions, labels, targets and texts, which are written at the end.
+    dims : tuple of str or None
+        Names of the dimensions of ``large`` behind ``sample``, if they are tokens.
+    """
+
+    large: dict[str, np.ndarray]
+    rest: dict[str, np.ndarray]
+    dims: tuple[str, ...] | None = None
+
+
+def joined(parts: Sequence[Batch], order: np.ndarray) -> Batch:
+    """Join texts of several lengths, each as long as the longest.
+
+    Parameters
+    ----------
+    parts : sequence of Batch
+        Of the same variables.
+    order : numpy.ndarray
+        Positions in the parts, one behind the other, of the samples in their order.
+    """
+    first, longest = parts[0], max(part.large[ATTRIBUTION].shape[1] for part in parts)
+    large = {name: np.concatenate([padded(part.large[name], longest) for part in parts])[order] for name in first.large}
+    rest = _concatenated([part.rest for part in parts], longest)
+    return Batch(large, {name: values[order] for name, values in rest.items()}, first.dims)
+
+
+def _concatenated(parts: Sequence[Mapping[str, np.ndarray]], longest: int) -> dict[str, np.ndarray]:
+    """Join what is written at the end, one part behind the other."""
+    found = {name: [part[name] for part in parts] for name in parts[0]}
+    if TOKEN_TEXT in found:
+        found[TOKEN_TEXT] = [padded(text, longest) for text in found[TOKEN_TEXT]]
+    return {name: np.concatenate(values) for name, values in found.items()}
 
 
 class Writer:
@@ -20,7 +63,8 @@ class Writer:
     What zlib does not halve is not compressed: relevance in float32 is mostly noise in its last bits, of which it saves
     a fifth, in ten times the time that writing takes; a photograph of 8 bits likewise. Nor are samples of a few bytes.
     Either way one sample can be read without others: what is compressed, or of unknown number, has a chunk for each;
-    the rest lies one behind the other, and spares the time to write an index of chunks.
+    the rest lies one behind the other, and spares the time to write an index of chunks. Of texts the file is as long as
+    the longest that has come.
 
     Parameters
     ----------
@@ -36,21 +80,32 @@ class Writer:
 
     def __init__(self, path: Path, dims: tuple[str, ...] | None, *, count: int | None, half: bool) -> None:
         self._path, self._dims, self._count, self._half, self._size = path, dims, count, half, 0
-        self._rest: list[dict[str, Any]] = []
+        self._rest: list[dict[str, np.ndarray]] = []
+        self._length = 0
         with NETCDF4_PYTHON_LOCK:
             self._file = netCDF4.Dataset(path, "w", format="NETCDF4")
             self._file.createDimension(SAMPLE, count)
 
-    def append(self, attribution: np.ndarray, kept: np.ndarray | None, rest: dict[str, Any]) -> None:
+    def append(self, batch: Batch) -> None:
         """Write a batch: its attributions and inputs now; identifiers, predictions, labels and targets at the end."""
+        count = len(batch.large[ATTRIBUTION])
+        before = self._length
+        if batch.dims is not None:
+            self._length = max(before, batch.large[ATTRIBUTION].shape[1])
         with self._writing():
-            for name, values in ((ATTRIBUTION, attribution), (INPUT, kept)):
-                if values is not None:
-                    if name not in self._file.variables:
-                        self._create(name, values, self._dims_of(values.shape[1:]))
-                    self._file[name][self._size : self._size + len(values)] = values
-        self._size += len(attribution)
-        self._rest.append(rest)
+            for name, values in batch.large.items():
+                if name not in self._file.variables:
+                    self._create(name, values, self._dims_of(values.shape[1:], batch.dims))
+                variable, rows = self._file[name], slice(self._size, self._size + count)
+                if batch.dims is None:
+                    variable[rows] = values
+                    continue
+                if self._size and before < self._length:
+                    shape = (self._size, self._length - before, *values.shape[2:])
+                    variable[: self._size, before : self._length] = np.full(shape, filler(values.dtype), values.dtype)
+                variable[rows, : self._length] = padded(values, self._length)
+        self._size += count
+        self._rest.append(batch.rest)
 
     def close(self, classes: Sequence[str] | None, attrs: Mapping[str, Any]) -> None:
         """Write what was collected, and close the file."""
@@ -76,11 +131,11 @@ class Writer:
             raise OSError(f"cannot write {self._path.parent}: {error}; is the disk full?") from error
 
     def _write_rest(self, classes: Sequence[str] | None) -> None:
-        rest = {key: np.concatenate([part[key] for part in self._rest]) for key in self._rest[0]}
+        rest = _concatenated(self._rest, self._length)
         names = classes if classes is not None else [str(i) for i in range(rest[PREDICTION].shape[1])]
         self._file.createDimension(CLASS, len(names))
         texts = {name: values for name, values in rest.items() if values.dtype.kind in "UOT"}
-        rest |= {CLASS: characters(names), **{name: characters(values.tolist()) for name, values in texts.items()}}
+        rest |= {CLASS: characters(names), **{name: _letters(values) for name, values in texts.items()}}
         for name, values in rest.items():  # all are defined before one is written: each change of mode flushes the file
             if values.dtype.kind == "S":
                 self._create_text(name, values)
@@ -93,11 +148,11 @@ class Writer:
         shape = values.shape[1:]
         for dim, size in zip(dims, shape, strict=True):
             if dim not in self._file.dimensions:
-                self._file.createDimension(dim, size)
+                self._file.createDimension(dim, None if dim == TOKEN else size)
         is_bool = values.dtype == np.bool_
         half = name == ATTRIBUTION and self._half
         compressed = half or _is_compressible(values)
-        chunked = compressed or self._count is None
+        chunked = compressed or self._count is None or TOKEN in dims
         variable = self._file.createVariable(
             name,
             "i1" if is_bool else values.dtype,
@@ -113,15 +168,24 @@ class Writer:
     def _create_text(self, name: str, letters: np.ndarray) -> None:
         """Keep text as characters: netCDF-C crashes where a file with strings is open twice and closed once."""
         length = f"{name}_length"
-        self._file.createDimension(length, letters.shape[1])
-        variable = self._file.createVariable(name, "S1", (CLASS if name == CLASS else SAMPLE, length))
+        self._file.createDimension(length, letters.shape[-1])
+        dims = (CLASS,) if name == CLASS else (SAMPLE, TOKEN)[: letters.ndim - 1]
+        compressed = _ZLIB if TOKEN in dims else {}
+        variable = self._file.createVariable(name, "S1", (*dims, length), **compressed)
         variable.setncattr("_Encoding", "utf-8")
         variable.set_auto_chartostring(False)
 
-    def _dims_of(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+    def _dims_of(self, shape: tuple[int, ...], dims: tuple[str, ...] | None) -> tuple[str, ...]:
+        if dims is not None:
+            return dims[: len(shape)]
         if self._dims is not None and len(self._dims) == len(shape):
             return self._dims
         return _DIMS.get(len(shape), tuple(f"axis{i}" for i in range(len(shape))))
+
+
+def _letters(texts: np.ndarray) -> np.ndarray:
+    found = characters(texts.ravel().tolist())
+    return found.reshape(*texts.shape, found.shape[1])
 
 
 def _is_compressible(values: np.ndarray) -> bool:

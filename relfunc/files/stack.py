@@ -11,11 +11,12 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from ..errors import SchemaError
-from ..schema import CLASS, SAMPLE
+from ..schema import CLASS, SAMPLE, TOKEN
+from .padding import padded
 
 
 def stacked(parts: Sequence[xr.Dataset], paths: Sequence[Path]) -> xr.Dataset:
-    """Join datasets along ``sample``, lazily.
+    """Join datasets along ``sample``, lazily; texts are as long as the longest of all.
 
     Parameters
     ----------
@@ -61,12 +62,17 @@ def _difference(a: xr.Dataset, b: xr.Dataset) -> str:
     if list(a.variables) != list(b.variables):
         return f"they have variables {', '.join(map(str, a.variables))}, and {', '.join(map(str, b.variables))}"
     for name, variable in a.variables.items():
-        if (variable.dims, variable.shape[1:]) != (b[name].dims, b[name].shape[1:]):
+        if (variable.dims, _shape(variable)) != (b[name].dims, _shape(b[name])):
             return f"'{name}' has shape {variable.shape} {variable.dims}, and {b[name].shape} {b[name].dims}"
     if CLASS in a.coords and not a[CLASS].equals(b[CLASS]):
         return "their classes differ"
     differing = [key for key in a.attrs if key not in ("skipped", "content") and a.attrs[key] != b.attrs.get(key)]
     return f"{differing[0]} is {a.attrs[differing[0]]!r}, and {b.attrs.get(differing[0])!r}" if differing else ""
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    """Return what parts have in common: any number of samples, and texts of any length."""
+    return tuple(size for dim, size in variable.sizes.items() if dim not in (SAMPLE, TOKEN))
 
 
 class _Stacked(BackendArray):
@@ -75,7 +81,7 @@ class _Stacked(BackendArray):
     def __init__(self, parts: Sequence[xr.Variable]) -> None:
         self._parts = parts
         self._ends = np.cumsum([len(part) for part in parts])
-        self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
+        self.shape = (int(self._ends[-1]), *np.max([part.shape[1:] for part in parts], axis=0).astype(int).tolist())
         self.dtype = np.result_type(*(part.dtype for part in parts))
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -91,11 +97,18 @@ class _Stacked(BackendArray):
         for number in np.unique(of_part):
             inside = np.flatnonzero(of_part == number)
             local = rows[inside] - (self._ends[number] - len(self._parts[number]))
-            values = np.asarray(self._parts[number][(as_slice(local), *rest)].values)
+            values = self._values(self._parts[number], as_slice(local), rest)
             if read is None:
                 read = np.empty((len(rows), *values.shape[1:]), dtype=self.dtype)
             read[inside] = values
-        return read if read is not None else np.asarray(self._parts[0][(slice(0, 0), *rest)].values)
+        return read if read is not None else self._values(self._parts[0], slice(0, 0), rest)
+
+    def _values(self, part: xr.Variable, rows: Any, rest: tuple[Any, ...]) -> np.ndarray:
+        if part.shape[1:] == self.shape[1:]:
+            return np.asarray(part[(rows, *rest)].values)
+        whole = padded(np.asarray(part[rows].values), self.shape[1])
+        values = xr.Variable(part.dims, whole)[(slice(None), *rest)]  # one axis after the other, as the others are read
+        return np.asarray(values.values)
 
 
 def as_slice(rows: np.ndarray) -> np.ndarray | slice:

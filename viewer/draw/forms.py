@@ -8,16 +8,15 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from relfunc.schema import ATTRIBUTION
+from relfunc.heatmap.spelling import pieces
+from relfunc.schema import ATTRIBUTION, TOKEN
 
 from ..project.project import Project
 from .heat import colours
 
 Form = Literal["image", "feature", "token"]
-TOKEN: Final = "token"
-"""The dimension of words, of which relevance is the sum over the others."""
 UP, DOWN, PLAIN = "#e0574f", "#4c7df0", "#8b929c"
-LETTER, LINE, LEAST = 7.2, 22, 220
+LETTER, LINE, GAP, LEAST = 7.2, 22, 3, 220
 NAMED: Final = 24
 """How many features have room for their names."""
 
@@ -49,7 +48,7 @@ def highlighted(
     relevance : numpy.ndarray
         (token,) relevance of each; NaN has the colour of zero.
     said : sequence of str
-        The words.
+        The words, or pieces of words as a tokenizer marks them, which are drawn without a gap.
     cmap, bound
         As in :func:`viewer.draw.heat.heat`.
     width : int
@@ -64,17 +63,20 @@ def highlighted(
     share = np.minimum(np.abs(np.nan_to_num(relevance)) / most, 1)[:, None]
     painted = np.rint(255 * (1 - share) + share * colours(relevance, cmap, bound=bound)).astype(int)
     x, y, parts = 0.0, 0, []
-    for word, value, (red, green, blue) in zip(said, relevance.tolist(), painted.tolist(), strict=True):
-        wide = (len(word) + 1.2) * LETTER
+    for (apart, word), value, (red, green, blue) in zip(
+        pieces(said), relevance.tolist(), painted.tolist(), strict=True
+    ):
+        wide = (len(word) + (1.2 if apart else 0.4)) * LETTER
+        x += GAP if x and apart else 0
         if x and x + wide > width:
             x, y = 0.0, y + LINE + 4
         ink = "#16191d" if red * 0.299 + green * 0.587 + blue * 0.114 > 128 else "#ffffff"
         parts.append(
             f'<g transform="translate({x:.1f} {y})"><title>{html.escape(word)}: {value:.4g}</title>'
-            f'<rect width="{wide:.1f}" height="{LINE}" rx="4" fill="rgb({red},{green},{blue})"/>'
+            f'<rect width="{wide:.1f}" height="{LINE}" rx="{4 if apart else 2}" fill="rgb({red},{green},{blue})"/>'
             f'<text x="{wide / 2:.1f}" y="15" fill="{ink}">{html.escape(word)}</text></g>'
         )
-        x += wide + 3
+        x += wide
     return _svg(width, y + LINE, parts, 'font-family="ui-monospace,monospace" font-size="12" text-anchor="middle"')
 
 

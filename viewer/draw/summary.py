@@ -14,13 +14,15 @@ from ..project.order import from_centre
 from ..project.outcomes import NONE, Verdict, verdict
 from ..project.project import Points, Project
 from ..project.scores import cluster_scores
-from .samples import average, draw, drawn_mean, style, summed, thumbnails
+from .samples import average, bound, draw, drawn_mean, style, summed, thumbnails
 
 PROTOTYPES: Final = 3
 """How many samples nearest to the centre stand for a cluster."""
 READ: Final = 1 << 26
 """How many bytes are read for the means of all clusters, if each gets at least :data:`LEAST`."""
 LEAST: Final = 1 << 20
+TYPICAL: Final = "typical text"
+"""What a text is called that stands for a part."""
 SMALL: Final = 96
 """Longest side of a picture in the table of clusters, in pixels."""
 NAMED: Final = 3
@@ -140,6 +142,8 @@ def comparison(
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]], str]:
     """Draw the means of two parts of a category on one scale, and the difference of their mean attributions.
 
+    Texts have no mean: of each part, the ones nearest to its centre in the embedding are drawn, on one scale.
+
     Parameters
     ----------
     project : Project
@@ -154,14 +158,20 @@ def comparison(
     Returns
     -------
     one, other : list of (str, str)
-        Kind and data URI of the means.
+        Kind and data URI of the means, or of texts.
     difference : str
         Data URI; empty if the shapes differ, or for words.
     """
-    means = [average(project, points.rows[part]) for part in (one, other)]
     how = style(project, cmap, largest=192)
+    if how.form == "token":
+        chosen = [points.rows[_typical(points, part)] for part in (one, other)]
+        most = bound(project, np.concatenate(chosen))
+        texts = [thumbnails(project, rows, cmap=cmap, bound=most) for rows in chosen]
+        first, second = ([(f"{TYPICAL} {k + 1}", each["attribution"]) for k, each in enumerate(of)] for of in texts)
+        return first, second, ""
+    means = [average(project, points.rows[part]) for part in (one, other)]
     (_, first, one_count), (_, second, other_count) = means
-    if how.form == "token" or first is None or second is None or first.shape != second.shape:
+    if first is None or second is None or first.shape != second.shape:
         return [], [], ""
     most = float(max(np.abs(np.nan_to_num(summed(each, how.form))).max(initial=0) for each in (first, second)))
     same = replace(how, bound=most or None)
@@ -172,6 +182,15 @@ def comparison(
         )
     ]
     return drawn[0], drawn[1], draw("attribution", first - second, None, how)
+
+
+def _typical(points: Points, part: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions of a part that are nearest to its centre; its first ones without an embedding."""
+    placed = part[:0] if points.xy is None else part[np.isfinite(points.xy[part]).all(axis=1)]
+    if points.xy is None or not placed.size:
+        return part[:PROTOTYPES]
+    away = np.linalg.norm(points.xy[placed] - points.xy[placed].mean(axis=0), axis=1)
+    return placed[np.argsort(away, kind="stable")[:PROTOTYPES]]
 
 
 def _of(count: int, size: int) -> str:

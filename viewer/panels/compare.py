@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from relfunc.schema import NOISE
 
-from ..draw.summary import Summary, comparison, judged, summary
+from ..draw.summary import TYPICAL, Summary, comparison, judged, summary
 from ..plane.selection import invert
 from ..state.view import Shown
 from ..widgets import Part, card, compact, cover, markup
@@ -100,10 +100,12 @@ def clear(compare: Compare, why: str) -> None:
 
 
 def _side(name: str, part: Summary, pictures: Sequence[tuple[str, str]]) -> str:
+    texts = any(kind.startswith(TYPICAL) for kind, _ in pictures)
+    said = [(kind if texts else f"mean {kind}", source) for kind, source in pictures]
     drawn = "".join(
-        f"<figure><img alt='mean {kind} of {html.escape(name)}' src='{source}'>"
-        f"<figcaption>Mean {kind}</figcaption></figure>"
-        for kind, source in pictures
+        f"<figure><img alt='{what} of {html.escape(name)}' src='{source}'>"
+        f"<figcaption>{what[:1].upper()}{what[1:]}</figcaption></figure>"
+        for what, source in said
     )
     facts = [
         ("Samples", f"{part.size:,}"),
@@ -112,8 +114,9 @@ def _side(name: str, part: Summary, pictures: Sequence[tuple[str, str]]) -> str:
         ("Labels", _shares(part.labels)),
         ("Predictions", _shares(part.predictions)),
     ]
-    said = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in facts)
-    return f"<section><h2>{html.escape(name)}</h2><div class='pair'>{drawn}</div><dl>{said}</dl></section>"
+    listed = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in facts)
+    kind = "pair texts" if texts else "pair"
+    return f"<section><h2>{html.escape(name)}</h2><div class='{kind}'>{drawn}</div><dl>{listed}</dl></section>"
 
 
 def _shares(parts: Sequence[tuple[str, float]]) -> str:

@@ -15,6 +15,8 @@ from relfunc.schema import (
     LABEL,
     PREDICTION,
     SAMPLE,
+    TOKEN_MASK,
+    TOKEN_TEXT,
     X,
     Y,
 )
@@ -135,6 +137,8 @@ def labels(project: Project, rows: NDArray[np.integer]) -> NDArray[np.int64]:
 def pixels(project: Project, rows: NDArray[np.integer]) -> Pictures:
     """Read attributions and inputs (None if there are none) of some rows, channels before ``y`` and ``x``.
 
+    Of texts, inputs are the text of tokens, where it is known, and there is nothing of padding.
+
     Raises
     ------
     ProjectError
@@ -146,10 +150,17 @@ def pixels(project: Project, rows: NDArray[np.integer]) -> Pictures:
         if project.pictures is not None:
             return project.pictures(rows)
         attribution = read_rows(_channels_first(data[ATTRIBUTION]), rows)
-        shown = read_rows(_channels_first(data[INPUT]), rows) if INPUT in data else None
+        said = TOKEN_TEXT if TOKEN_TEXT in data else INPUT
+        shown = read_rows(_channels_first(data[said]), rows) if said in data else None
+        mask = read_rows(data[TOKEN_MASK], rows).astype(bool) if TOKEN_MASK in data else None
     except UNREADABLE as error:
         raise gone(project, error) from error
-    return list(attribution), None if shown is None else list(shown)
+    return _tokens(attribution, mask), None if shown is None else _tokens(shown, mask)
+
+
+def _tokens(values: NDArray, mask: NDArray[np.bool_] | None) -> list[NDArray]:
+    """Return the values of each sample, without those of padding."""
+    return list(values) if mask is None else [each[there] for each, there in zip(values, mask, strict=True)]
 
 
 def _verdict(project: Project, rows: NDArray[np.integer]) -> Verdict:

@@ -91,6 +91,49 @@ def test_a_run_killed_twenty_times_gives_what_an_undisturbed_one_does(tmp_path):
             assert names[sample // 100] not in whole_before[attempt]
 
 
+TEXTS = """
+import os, random, signal, sys, time
+import torch
+import relfunc as rf
+from tests.relfunc.texts import Texts, explanation, spelled
+
+torch.set_num_threads(1)
+explain, data = explanation(), Texts()
+data.ids = data.ids * 10
+
+def attribute(out, progress=False):
+    return rf.attribute_dataset(explain, data, out, batch_size=4, shard_size=10, progress=progress, tokens=spelled)
+
+rng = random.Random(0)
+for _ in range(6):
+    reader, pipe = os.pipe()
+    child = os.fork()
+    if not child:
+        attribute(sys.argv[1], lambda done, total: os.write(pipe, b"."))
+        os._exit(9)
+    os.close(pipe)
+    for _ in range(rng.randrange(3, 10)):
+        os.read(reader, 1)
+    time.sleep(rng.uniform(0, 0.01))
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL, "the run was over before it was killed"
+    os.close(reader)
+attribute(sys.argv[1])
+attribute(sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_a_run_of_texts_killed_six_times_gives_what_an_undisturbed_one_does(tmp_path):
+    run_code(TEXTS, tmp_path / "killed", tmp_path / "undisturbed")
+    with (
+        rf.open_attributions(tmp_path / "killed") as results,
+        rf.open_attributions(tmp_path / "undisturbed") as expected,
+    ):
+        assert results.sizes["sample"] == 200
+        xr.testing.assert_identical(results.load(), expected.load())
+
+
 # --- a Dask cluster -----------------------------------------------------------------------------------
 
 

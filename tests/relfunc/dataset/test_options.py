@@ -119,6 +119,7 @@ OTHER = {
     "classes": ["x", "y"],
     "transform": lambda x: torch.as_tensor(x).float() / 2,
     "variables": ["site"],
+    "tokens": lambda ids: [str(i) for i in ids],
     "keep_input": "float32",
     "dtype": "float16",
     "device": "cpu",
