@@ -13,15 +13,20 @@ from .report import table, write
 BENCHMARKS: Final[dict[str, str]] = {
     "attribution": "time of one attribution, beside the plain gradient and Zennit",
     "memory": "peak memory of one attribution, likewise",
+    "attention": "time and memory of attributions of transformers, beside the plain gradient and LXT",
     "capture": "time to capture a model",
     "classes": "relevance of ten classes in one call, beside ten calls",
     "compiled": "torch.compile beside eager",
     "streaming": "time and memory of writing a dataset's attributions, beside computing them",
     "analysis": "time and memory of the analysis, beside CoRelAy, and as the samples grow",
     "conservation": "how much of the seed reaches the input, by model",
+    "zoo": "which models of torchvision, timm and transformers are captured and accounted for",
     "categories": "writing, opening and looking at an analysis of up to 1,000 categories",
+    "minilm": "what makes two sentences similar, for a trained MiniLM, beside shuffled weights",
     "viewer": "the viewer at one and ten million points, in the server and in a browser",
 }
+OWN: Final = {"minilm"}
+"""Those that need packages of their own, and run where they are named."""
 NEEDS_ZENNIT: Final = {"attribution", "memory"}
 
 
@@ -29,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    names = options.names or list(BENCHMARKS)
+    names = options.names or [name for name in BENCHMARKS if name not in OWN]
     if unknown := sorted(set(names) - set(BENCHMARKS)):
         raise SystemExit(f"no benchmark {unknown[0]!r}: there are {', '.join(BENCHMARKS)}")
     if NEEDS_ZENNIT.intersection(names) and util.find_spec("zennit") is None:
@@ -48,6 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _rows(name: str, quick: bool, devices: list[str]) -> list[dict[str, Any]]:
     run: Callable[..., list[dict[str, Any]]] = import_module(f"{__package__}.{name}").run
+    if name == "zoo":
+        return import_module(f"{__package__}.zoo").run(quick)
     if name == "conservation":  # a matter of arithmetic, the same on any device
         return run(("resnet18", "vgg11")) if quick else run()
     return [row for device in devices for row in run(quick, device)]
