@@ -74,7 +74,7 @@ CASES = [(kind, how) for kind, how in itertools.product(KINDS, OPTIONS) if kind 
 
 
 @pytest.mark.filterwarnings("ignore:The tensor attributes")  # torch's, about its own modules
-@pytest.mark.parametrize("via", ["trace", "export"])
+@pytest.mark.parametrize("via", ["trace", pytest.param("export", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("kind", "how"), CASES)
 def test_a_recurrent_network_is_that_by_hand(kind, how, via):
     make, cell, states = KINDS[kind]

@@ -56,7 +56,7 @@ SOFTMAXES = {
 }
 
 
-@pytest.mark.parametrize("via", ["trace", "export"])
+@pytest.mark.parametrize("via", ["trace", pytest.param("export", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dim", [1, -1])
 @pytest.mark.parametrize("case", SOFTMAXES)
 def test_a_softmax_is_one_however_it_is_written(case, dim, via):

@@ -93,7 +93,7 @@ def identity(a):
     return a
 
 
-@pytest.mark.parametrize("via", ["trace", "export"])
+@pytest.mark.parametrize("via", ["trace", pytest.param("export", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", SPELLINGS)
 def test_a_statistic_is_constant_however_it_is_spelled(case, via):
     function, x = SPELLINGS[case], normal(2, 4, 6) + 0.5
