@@ -25,8 +25,8 @@ BENCHMARKS: Final[dict[str, str]] = {
     "minilm": "what makes two sentences similar, for a trained MiniLM, beside shuffled weights",
     "viewer": "the viewer at one and ten million points, in the server and in a browser",
 }
-OWN: Final = {"minilm"}
-"""Those that need packages of their own, and run where they are named."""
+NAMED: Final = {"minilm", "zoo"}
+"""Those that run only where they are named: they need packages of their own, or an hour."""
 NEEDS_ZENNIT: Final = {"attribution", "memory"}
 
 
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    names = options.names or [name for name in BENCHMARKS if name not in OWN]
+    names = options.names or [name for name in BENCHMARKS if name not in NAMED]
     if unknown := sorted(set(names) - set(BENCHMARKS)):
         raise SystemExit(f"no benchmark {unknown[0]!r}: there are {', '.join(BENCHMARKS)}")
     if NEEDS_ZENNIT.intersection(names) and util.find_spec("zennit") is None:

@@ -7,7 +7,6 @@ take turns.
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module, util
@@ -19,8 +18,8 @@ from torchvision import models
 
 import relfunc as rf
 
-from .memory import resident
-from .timing import Timing, summary
+from .memory import peak_of
+from .timing import Timing, summary, timed
 
 AT_MOST: Final = 1.2, 1.15  # times the plain gradient's time and memory
 TOKENS, WORDS = 256, 32_000
@@ -43,12 +42,11 @@ def _compare(name: str, batch: int, rounds: int, device: str) -> dict[str, Any]:
     contenders = [key for key in ("gradient", "relfunc", "lxt") if key != "lxt" or _has_lxt(name)]
     with ExitStack() as stack:
         workers = {key: stack.enter_context(_worker(key, name, batch, device)) for key in contenders}
-        peaks = {key: worker()["peak"] for key, worker in workers.items()}
+        peaks = {key: worker("peak") for key, worker in workers.items()}
         taken: dict[str, list[tuple[float, float]]] = {key: [] for key in contenders}
         for _ in range(rounds):
             for key, worker in workers.items():
-                answer = worker()
-                taken[key].append((answer["wall"], answer["cpu"]))
+                taken[key].append(tuple(worker("time")))
     timings = {key: Timing(*map(tuple, zip(*pairs, strict=True))) for key, pairs in taken.items()}
     columns, memory = summary(timings, "gradient"), peaks["relfunc"] / peaks["gradient"]
     return {
@@ -75,16 +73,16 @@ def _has_lxt(name: str) -> bool:
 
 
 @contextmanager
-def _worker(*arguments: Any) -> Iterator[Callable[[], dict[str, float]]]:
-    """Start a process that makes one attribution whenever it is asked to, and says what it took."""
+def _worker(*arguments: Any) -> Iterator[Callable[[str], Any]]:
+    """Start a process that makes one attribution whenever it is asked for its peak, first of all, or its time."""
     command = [sys.executable, "-m", __name__, json.dumps(arguments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
         requests, answers = process.stdin, process.stdout
         if requests is None or answers is None:
             raise RuntimeError("a process without pipes answers nothing")
 
-        def ask() -> dict[str, float]:
-            requests.write("\n")
+        def ask(what: str) -> Any:
+            requests.write(f"{what}\n")
             return json.loads(answers.readline())
 
         try:
@@ -100,17 +98,9 @@ def _answer(contender: str, name: str, batch: int, device: str) -> None:
     torch.manual_seed(0)
     network, x = _vit(batch, device) if name.startswith("vit") else _llama(contender, batch, device)
     attribute = {"gradient": _gradient, "relfunc": _relfunc, "lxt": _gradient_of_embedded}[contender](network, x)
-    for _ in sys.stdin:
-        on_gpu = device == "cuda"
-        before = torch.cuda.memory_allocated() / 2**20 if on_gpu else resident("VmRSS")
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = attribute()
-        if on_gpu:
-            torch.cuda.synchronize()
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resident("VmHWM")
-        del result
-        sys.stdout.write(json.dumps({"wall": wall, "cpu": cpu, "peak": peak - before}) + "\n")
+    for line in sys.stdin:
+        answer = peak_of(attribute, device) if line == "peak\n" else timed(attribute, device)
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 

@@ -28,6 +28,16 @@ SMOOTH = ("efficientnet", "mobilenet_v3")
 COMPOSITE = rf.composites.epsilon_plus(epsilon=1e-12, stabilizer=1e-12, zero_params="bias")
 
 
+def untrained(name: str) -> nn.Module:
+    """Make a torchvision model without weights to fetch."""
+    options: dict[str, Any] = {"weights": None}
+    if name in SEGMENTATION:
+        options["weights_backbone"] = None
+    if name in {"googlenet", "inception_v3"}:
+        options["init_weights"] = False
+    return torchvision.models.get_model(name, **options)
+
+
 def bias_free(name: str, *, mean: float = 1.0, std: float = 1.0, seed: int = 0) -> nn.Module:
     """Make a torchvision model without biases, in float64 and evaluation mode.
 
@@ -44,12 +54,7 @@ def bias_free(name: str, *, mean: float = 1.0, std: float = 1.0, seed: int = 0) 
     -------
     torch.nn.Module
     """
-    options: dict[str, Any] = {"weights": None}
-    if name in SEGMENTATION:
-        options["weights_backbone"] = None
-    if name in {"googlenet", "inception_v3"}:
-        options["init_weights"] = False
-    model = torchvision.models.get_model(name, **options).double().eval()
+    model = untrained(name).double().eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for path, p in [*model.named_parameters(), *model.named_buffers()]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,19 @@ def _peak(name: str, composite: str, contender: str, batch: int, size: int, devi
     """MiB that one attribution needs at most, beyond the model, the input and the imported libraries."""
     network, x = model(name, device), images(batch, size, device)
     with CONTENDERS[contender](network, x, composite) as attribute:
-        if device == "cuda":
-            before = torch.cuda.memory_allocated()
-            torch.cuda.reset_peak_memory_stats()
-            attribute()
-            return (torch.cuda.max_memory_allocated() - before) / 2**20
-        before = resident("VmRSS")
+        return peak_of(attribute, device)
+
+
+def peak_of(attribute: Callable[[], Any], device: str) -> float:
+    """MiB that a call needs at most beyond what there is; on a CPU the first call that a process makes."""
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
         attribute()
-        return resident("VmHWM") - before
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    before = resident("VmRSS")
+    attribute()
+    return resident("VmHWM") - before
 
 
 def resident(field: str) -> float:

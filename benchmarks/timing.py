@@ -46,11 +46,12 @@ def interleave(candidates: Mapping[str, Callable[[], Any]], rounds: int, device:
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, candidate in candidates.items():
-            taken[name].append(_time(candidate, device))
+            taken[name].append(timed(candidate, device))
     return {name: Timing(*map(tuple, zip(*pairs, strict=True))) for name, pairs in taken.items()}
 
 
-def _time(candidate: Callable[[], Any], device: str) -> tuple[float, float]:
+def timed(candidate: Callable[[], Any], device: str) -> tuple[float, float]:
+    """Return what one call takes: seconds by the clock, and of the processor."""
     gc.collect()
     _wait(device)
     wall, cpu = time.perf_counter(), time.process_time()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import relfunc as rf
 from relfunc.graph.returned import leaves
 
+from .conservation import untrained
 from .families import FAMILIES
 from .families import made as made_of_family
 
@@ -129,19 +130,14 @@ def _names_of_torchvision(quick: bool) -> list[str]:
 
 def _of_torchvision(name: str) -> Made:
     torch.manual_seed(0)
-    options: dict[str, Any] = {"weights": None}
-    if name in torchvision.models.list_models(module=torchvision.models.segmentation):
-        options["weights_backbone"] = None
-    if name in {"googlenet", "inception_v3"}:
-        options["init_weights"] = False
-    model = torchvision.models.get_model(name, **options)
+    model = untrained(name)
     video = name in torchvision.models.list_models(module=torchvision.models.video)
     size = (3, 16, 224, 224) if name.startswith(("mvit", "s3d")) else (3, 8, 64, 64) if video else (3, *_side(name))
     return _filled(model), torch.randn(1, *size, dtype=torch.float64)
 
 
 def _side(name: str) -> tuple[int, int]:
-    fixed = {"vit": 224, "maxvit": 224, "inception_v3": 299, "vit_h_14": 518 if name == "vit_h_14" else 224}
+    fixed = {"vit": 224, "maxvit": 224, "inception_v3": 299}
     side = next((side for start, side in fixed.items() if name.startswith(start)), 128)
     return side, side
 

@@ -187,9 +187,8 @@ class Arguments:
                 parts = pytree.tree_leaves(next(left), is_leaf=lambda leaf: leaf is None)
             else:
                 parts = [next(left) if name else None for name in placeholder_names(slot)]
-            leaves, spec = pytree.tree_flatten(value)
-            kept = [p if _carries(p) else None for _, p in zip(leaves, parts, strict=True)]
-            by_name[slot.name] = pytree.tree_unflatten(kept, spec)
+            kept = [part if _carries(part) else None for part in parts]
+            by_name[slot.name] = pytree.tree_unflatten(kept, pytree.tree_structure(value))
         if isinstance(x, Mapping):
             extra = next((s.name for s in self.slots if s.kind is inspect.Parameter.VAR_KEYWORD), None)
             return type(x)({name: by_name[name] if name in by_name else by_name[str(extra)][name] for name in x})  # type: ignore[call-arg]

@@ -17,6 +17,7 @@ from .arguments import Arguments
 from .graphs import described
 from .module_tree import kept
 from .returned import Returned, plain, returned
+from .tokens import is_smooth_type
 from .written import Constant
 
 
@@ -311,11 +312,6 @@ def _exported(model: nn.Module, arguments: Arguments) -> tuple[torch.export.Expo
         f"{type(model).__name__} cannot be exported: {reason}. Rewrite that line, or explain the part of the model "
         "behind it"
     ) from failure
-
-
-def is_smooth_type(dtype: torch.dtype) -> bool:
-    """Whether tensors of a type can be differentiated by."""
-    return dtype.is_floating_point or dtype.is_complex
 
 
 def _batch_of_two(x: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """Graphs: small things that every pass over a graph of functions needs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from ..ops.table import known_as, name_of
+from ..ops.spellings import spelling
+from ..ops.table import OPS, Op, find, known_as, name_of
 
 
 @known_as("identity")
@@ -56,6 +57,12 @@ def bound(node: fx.Node, names: str) -> dict[str, Any]:
         names = " ".join(argument.name for argument in node.target._schema.arguments)
     given = dict(zip(names.split(), node.args, strict=False)) | dict(node.kwargs)
     return {"input" if name == "self" else name: value for name, value in given.items()}
+
+
+def is_call(node: Any, name: str, rows: Mapping[Any, Op]) -> bool:
+    """Whether a node calls one of torch's operations, by its canonical name, that the table says nothing else of."""
+    called = isinstance(node, fx.Node) and node.op == "call_function" and spelling(node.target) == name
+    return called and find(node.target, rows) == OPS[name]
 
 
 def described(node: fx.Node) -> str:

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from ..ops.spellings import spelling
-from ..ops.table import OPS, Op, find, known_as
+from ..ops.adjoints import axes_over
+from ..ops.table import Op, known_as
 from .affine import scale_shift
-from .graphs import bound, calls
+from .graphs import bound, calls, is_call
 
 
 @known_as("centred")
@@ -35,20 +35,16 @@ def centred(x: Tensor, over: Any) -> Tensor:
     -------
     Tensor
     """
-    return x - x.mean(_axes(x, over), keepdim=True)
+    return x - x.mean(axes_over(x, over), keepdim=True)
 
 
 @known_as("inverse_deviation")
 def inverse_deviation(x: Tensor, over: Any, eps: float) -> Tensor:
     """Return one over the standard deviation over some axes, in single precision where the input has half of it."""
     at_least_single = x.float() if x.dtype.itemsize == 2 else x
-    variance = centred(at_least_single, over).square().mean(_axes(x, over), keepdim=True)  # four times as fast as var
+    squares = centred(at_least_single, over).square()  # four times as fast as torch.var
+    variance = squares.mean(axes_over(x, over), keepdim=True)
     return torch.rsqrt(variance + eps).to(x.dtype)
-
-
-def _axes(x: Tensor, over: Any) -> tuple[int, ...]:
-    behind = tuple(range(2, x.ndim))
-    return {"batch": (0, *behind), "spatial": behind}[over] if isinstance(over, str) else tuple(over)
 
 
 # --- definitions --------------------------------------------------------------------------------------
@@ -129,14 +125,15 @@ def _batch_norm(call: Any, given: dict[str, Any]) -> fx.Node | None:
     return _affine(call, _standardized(call, given["input"], "batch", eps), given.get("weight"), given.get("bias"))
 
 
-def _arguments_of_batch_norm(node: fx.Node) -> str:
-    own, torch_own = "running_mean running_var weight bias", "weight bias running_mean running_var"
-    return f"input {own if node.target is F.batch_norm else torch_own} training momentum eps"
+def _arguments(own: Any, further: str) -> Any:
+    """Name the arguments of a norm with running statistics, whose order is another in functions of torch.nn."""
 
+    def names(node: fx.Node) -> str:
+        statistics, parameters = "running_mean running_var", "weight bias"
+        first, second = (statistics, parameters) if node.target is own else (parameters, statistics)
+        return f"input {first} {second} {further}"
 
-def _arguments_of_instance_norm(node: fx.Node) -> str:
-    own, torch_own = "running_mean running_var weight bias", "weight bias running_mean running_var"
-    return f"input {own if node.target is F.instance_norm else torch_own} use_input_stats momentum eps"
+    return names
 
 
 _BATCH_NORMS = "batch_norm native_batch_norm cudnn_batch_norm _native_batch_norm_legit"
@@ -149,8 +146,8 @@ NORMALIZATIONS: Final[dict[str, tuple[Any, Any]]] = {
     "rms_norm": ("input normalized_shape weight eps", _rms_norm),
     "group_norm": ("input num_groups weight bias eps", _group_norm),
     "native_group_norm": ("input weight bias N C HxW group eps", _group_norm_and_statistics),
-    "instance_norm": (_arguments_of_instance_norm, _instance_norm),
-    **dict.fromkeys(_BATCH_NORMS.split(), (_arguments_of_batch_norm, _batch_norm)),
+    "instance_norm": (_arguments(F.instance_norm, "use_input_stats momentum eps"), _instance_norm),
+    **dict.fromkeys(_BATCH_NORMS.split(), (_arguments(F.batch_norm, "training momentum eps"), _batch_norm)),
 }
 """By canonical name: the names of the arguments, and what writes the definition."""
 
@@ -169,7 +166,7 @@ def centre(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
         From :func:`relfunc.ops.table`.
     """
     for node in calls(graph):
-        if _is(node, "sub", rows) and len(node.args) == 2 and not node.kwargs:
+        if is_call(node, "sub", rows) and len(node.args) == 2 and not node.kwargs:
             x, mean = node.args
             over = _mean_over(mean, x, rows)
             if over is not None:
@@ -179,10 +176,10 @@ def centre(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
 def _mean_over(mean: Any, x: Any, rows: Mapping[Any, Op]) -> tuple[int, ...] | None:
     """Axes of which a node is the mean, kept; None if it is no such mean of ``x``."""
     axis: Any = None
-    if _is(mean, "unsqueeze", rows):
+    if is_call(mean, "unsqueeze", rows):
         axis = bound(mean, "input dim").get("dim")
         mean = mean.args[0]
-    if not _is(mean, "mean", rows):
+    if not is_call(mean, "mean", rows):
         return None
     given = bound(mean, "input dim keepdim")
     over, kept = given.get("dim", given.get("axis")), given.get("keepdim", False)
@@ -192,8 +189,3 @@ def _mean_over(mean: Any, x: Any, rows: Mapping[Any, Op]) -> tuple[int, ...] | N
     if not axes or not all(isinstance(a, int) for a in axes):
         return None
     return axes if (kept if axis is None else not kept and axes == (axis,)) else None
-
-
-def _is(node: Any, name: str, rows: Mapping[Any, Op]) -> bool:
-    is_call = isinstance(node, fx.Node) and node.op == "call_function" and spelling(node.target) == name
-    return is_call and find(node.target, rows) == OPS[name]

@@ -35,8 +35,7 @@ def recompute(graph: fx.Graph, seeding: fx.Node, ops: Mapping[fx.Node, Op]) -> N
     kept = {
         node
         for node in ops
-        if any(places[user] > last and user.target is not shape_of for user in node.users)
-        or _name(node, ops) in _REDUCTIONS  # which take next to no memory
+        if any(places[user] > last and user.target is not shape_of for user in node.users) or _is_small(node, ops)
     }
     cheap: set[fx.Node] = set()
     for node in sorted(ops, key=places.__getitem__):
@@ -67,11 +66,17 @@ def _is_cheap(node: fx.Node, ops: Mapping[fx.Node, Op]) -> bool:
     op = ops[node]
     if op.type == "relu":  # which overwrites its input
         return False
-    return op.kind in {"activation", "scaling", "move"} or _name(node, ops) in _CHEAP or _is_scores(node, ops)
+    by_row = op.kind in {"activation", "scaling", "move"} or op.type == "softmax"
+    return by_row or _name(node, ops) in _CHEAP or _is_scores(node, ops)
 
 
-_CHEAP: Final = words("mul div neg scale_shift centred masked_scores softmax safe_softmax log_softmax")
-_REDUCTIONS: Final = words("mean sum var std norm amax amin logsumexp linalg.vector_norm inverse_deviation")
+def _is_small(node: fx.Node, ops: Mapping[fx.Node, Op]) -> bool:
+    """Whether a value is a reduction, which takes next to no memory."""
+    return ops[node].type == "reduction" or _name(node, ops) in _REDUCING
+
+
+_CHEAP: Final = words("mul div neg scale_shift centred masked_scores")
+_REDUCING: Final = words("mean sum amax amin")
 
 
 def _is_scores(node: fx.Node, ops: Mapping[fx.Node, Op]) -> bool:

@@ -12,9 +12,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, fx
 
-from ..ops.spellings import spelling, words
-from ..ops.table import OPS, Op, find, known_as
-from .graphs import bound, calls, origin_of, substitute
+from ..ops.spellings import words
+from ..ops.table import Op, known_as
+from .graphs import bound, calls, is_call, origin_of, substitute
 
 
 @known_as("softmax_over")
@@ -184,8 +184,7 @@ class _Pattern:
         return None, None
 
     def _is(self, node: Any, name: str) -> bool:
-        is_call = isinstance(node, fx.Node) and node.op == "call_function" and spelling(node.target) == name
-        return is_call and find(node.target, self.rows) == OPS[name]
+        return is_call(node, name, self.rows)
 
 
 _AROUND: Final = words("detach expand expand_as")

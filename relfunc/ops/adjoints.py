@@ -90,9 +90,13 @@ def _averaged(cotangent: Tensor, x: Tensor, *args: Any, **kwargs: Any) -> Tensor
 
 
 def _centred(cotangent: Tensor, x: Tensor, over: Any) -> Tensor:
+    return cotangent - cotangent.mean(axes_over(x, over), keepdim=True)
+
+
+def axes_over(x: Tensor, over: Any) -> tuple[int, ...]:
+    """Return axes, given as they are, or as ``"batch"`` (all but channels) or ``"spatial"`` (all behind channels)."""
     behind = tuple(range(2, x.ndim))
-    axes = {"batch": (0, *behind), "spatial": behind}[over] if isinstance(over, str) else over
-    return cotangent - cotangent.mean(axes, keepdim=True)
+    return {"batch": (0, *behind), "spatial": behind}[over] if isinstance(over, str) else tuple(over)
 
 
 def _max_pool2d(

@@ -23,6 +23,7 @@ from relfunc.graph import (
     in_place,
     meaning,
     normalization,
+    recomputed,
     sharing,
     softmax,
     written,
@@ -116,6 +117,9 @@ LISTS = {
     "what is elementwise beside activations": detached._ELEMENTWISE,
     "affine operations that take a bias": meaning._AFFINE,
     "sizes": sharing.SIZES,
+    "cheap to compute again": recomputed._CHEAP,
+    "reductions beside those by type": recomputed._REDUCING,
+    "what masks scores": recomputed._MASKING,
     "what scores are shifted by": softmax._SHIFTS,
     "what lies around the sums of a softmax": softmax._AROUND,
 }
