@@ -9,13 +9,15 @@ import relfunc as rf
 
 from ..kinds import GRADIENT, by_autograd, ones
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow  # of two samples: see test_blocks.py for autograd's batch norm of one
 
 MODELS = {
     "test_vit": "class token, positions",
     "test_maxvit": "windows, grids, relative positions, conv stem",
     "crossvit_tiny_240": "two streams of tokens",
     "davit_tiny": "attention over channels",
+    "levit_128s": "biases of attention that are kept",
+    "xcit_nano_12_p8_224": "cross covariance, class attention",
     "halonet26t": "windows with halo, unfold",
     "efficientvit_b0": "linear attention",
     "pvt_v2_b0": "keys and values by a strided convolution",
@@ -32,7 +34,7 @@ def test_model_of_timm(name):
         timm = pytest.importorskip("timm", reason="one of relfunc's extra 'packages'")
         torch.manual_seed(0)
         model = timm.create_model(name, num_classes=5).eval().double().requires_grad_(False)
-    x = torch.randn(1, *model.default_cfg["input_size"], dtype=torch.float64)
+    x = torch.randn(2, *model.default_cfg["input_size"], dtype=torch.float64)
     f = rf.lrp(model, GRADIENT, example_inputs=x)
     expected, (gradient,) = by_autograd(model, x)
     y, found = rf.gradient(f)(x, ones)
