@@ -15,6 +15,7 @@ from torch import Tensor, fx
 
 from ..errors import CanonizeError
 from ..ops.table import known_as
+from .graphs import varying
 from .written import Constant
 
 
@@ -148,6 +149,12 @@ def _dtype_of(mask: fx.Node) -> torch.dtype | None:
     return mask.meta.get("dtype", getattr(mask.meta.get("val"), "dtype", None))
 
 
+def _may_carry(mask: fx.Node) -> bool:
+    """Whether a mask is a bias that is computed from the input, which takes relevance of its own."""
+    source = _source(mask)
+    return _dtype_of(source) is not torch.bool and source in varying(source.graph)
+
+
 def _source(mask: fx.Node) -> fx.Node:
     while mask.target in (key_mask, head_mask, F.pad):
         mask = mask.all_input_nodes[0]
@@ -175,7 +182,8 @@ def _multi_head_attention(call: Any, given: dict[str, Any]) -> tuple[fx.Node, fx
         masks.append(call(head_mask, _widened(call, given["attn_mask"], len(further)), given["query"], heads))
     if given.get("key_padding_mask") is not None:
         masks.append(call(key_mask, _widened(call, given["key_padding_mask"], len(further))))
-    masks = [call(both_masks, *masks)] if len(masks) == 2 else masks
+    if len(masks) == 2 and not any(map(_may_carry, masks)):
+        masks = [call(both_masks, *masks)]
     found, weights = _attended(call, q, k, v, masks)
     found = call(torch.flatten, call(torch.transpose, found, 0, -2), -2)
     output = call(F.linear, found, given["out_proj_weight"], given.get("out_proj_bias"))

@@ -68,7 +68,7 @@ def _others(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> list[Interval]
 
 _JOINING: Final = words(
     "cat stack hstack vstack dstack column_stack where block_diag masked_fill index_fill masked_scatter scatter add "
-    "mul index_copy index_put slice_scatter select_scatter diagonal_scatter written"
+    "mul min index_add scatter_add index_copy index_put slice_scatter select_scatter diagonal_scatter written"
 )
 
 
@@ -177,13 +177,22 @@ def _reciprocal(a: Interval) -> Interval:
 
 def _is_total(part: Any, total: Any) -> bool:
     """Whether a value is the sum of what another is a part of, or somewhat more, so that it is not less than that."""
+    axis: Any = None
     while isinstance(total, fx.Node) and total.args and total.args[0] is not part:
         name, further = spelling(total.target), total.args[1:]
         more = all(isinstance(a, int | float) and a >= 0 for a in further) and not total.kwargs
-        if not (name in {"unsqueeze", "expand"} or (more and name == "add") or name == "clamp_min"):
+        if name == "unsqueeze" and axis is None:
+            axis = _argument(total, 1, "dim")
+        elif not (name == "expand" or (more and name == "add") or name == "clamp_min"):
             break
         total = total.args[0]
-    return isinstance(total, fx.Node) and spelling(total.target) == "sum" and bool(total.args) and total.args[0] is part
+    if not isinstance(total, fx.Node) or spelling(total.target) != "sum" or not total.args or total.args[0] is not part:
+        return False
+    dim, kept = _argument(total, 1, "dim"), _argument(total, 2, "keepdim", False)
+    over = tuple(dim) if isinstance(dim, tuple | list) else (dim,)
+    if kept or dim is None:  # the axes of the part and of the total are the same, or the total has none
+        return axis is None or not kept
+    return over == ((0,) if axis is None else (axis,))
 
 
 def _item(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval | None:
@@ -324,6 +333,7 @@ _PROOFS: Final[dict[str, Proof]] = {
     **dict.fromkeys(("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"), _of_first(_same)),
     **dict.fromkeys(("pad", "constant_pad_nd"), _padded),
     **dict.fromkeys(("maximum", "minimum", "fmax", "fmin"), _greatest),
+    "index_add": lambda node, bounds: ANY if node.kwargs.get("alpha", 1) != 1 else None,
     **dict.fromkeys(("masked_fill", "index_fill"), _masked),
     "where": _selected,
     "scatter": _scattered,

@@ -174,7 +174,7 @@ def _origin(node: fx.Node, op: Op | None, operands: list[fx.Node], origins: Mapp
     root, elementwise = of[0].root, all(origin.elementwise for origin in of)
     if _is_reduction(node, name, op):
         return Origin(root, False, False, steps)
-    if name in _RESHAPING or name == "centred" or (name == "getitem" and _adds_axes(node.args[1])):
+    if name in _RESHAPING or name == "centred" or (name == "getitem" and adds_axes(node.args[1])):
         return Origin(root, kept, False, steps)
     if not kept and op.kind == "move":  # such as the values of a maximum
         return Origin(root, False, False, steps)
@@ -193,7 +193,7 @@ def _is_reduction(node: fx.Node, name: str, op: Op) -> bool:
     return name in _REDUCTIONS or (name in _DOT_PRODUCTS and op.kind == "product")
 
 
-def _adds_axes(index: Any) -> bool:
+def adds_axes(index: Any) -> bool:
     """Whether an index takes all there is, and adds axes."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(part is None or part is ... or part == slice(None) for part in parts)

@@ -4,7 +4,7 @@ They simplify rules (:func:`relfunc.rules.tables.simplify`): a term for negative
 negative. What cannot be proved is not assumed.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import fx
@@ -37,7 +37,7 @@ class Facts:
     tokens : Tokens
         Integer inputs that index tables: what a table returns for them is data as well, and has no rule.
     detached : Mapping
-        From a product to the factors that are statistics or functions of another.
+        From a product to the factors that are statistics or functions of another, or divide by more than one.
     factors : Mapping
         Of data nodes that are products: how many factors their chain of products has, of those that get relevance.
     state_parameters : frozenset of torch.fx.Node
@@ -98,13 +98,16 @@ def facts(graph: fx.Graph, constants: Collection[fx.Node] = frozenset()) -> Fact
         if op is not None:
             known[node] = op
     gates = _gates(bounds, known)
+    taken = detached(graph, data, known, gates)
+    for node, divisor in _dividing_gates(bounds, known):
+        taken[node] = taken.get(node, frozenset()) | {divisor}
     found = Facts(
         frozenset(data),
         frozenset(node for node, (low, _) in bounds.items() if low >= 0),
         gates,
         known,
         tokens,
-        detached(graph, data, known, gates),
+        taken,
         state_parameters=state_parameters(graph, data, known),
     )
     return replace(found, factors=_factors(graph, found))
@@ -126,6 +129,18 @@ def _gates(bounds: Mapping[fx.Node, Interval], known: Mapping[fx.Node, Op]) -> f
         if is_gate or of_picked:
             found.add(node)
     return frozenset(found)
+
+
+def _dividing_gates(
+    bounds: Mapping[fx.Node, Interval], known: Mapping[fx.Node, Op]
+) -> Iterator[tuple[fx.Node, fx.Node]]:
+    """Yield quotients with a divisor of at least one, as of a sigmoid that is written out: one over it is a gate."""
+    for node, op in known.items():
+        if op.kind != "product" or spelling(node.target) != "div" or len(node.args) != 2 or node.kwargs:
+            continue
+        divisor = node.args[1]
+        if isinstance(divisor, fx.Node) and divisor in bounds and bounds[divisor][0] >= 1:
+            yield node, divisor
 
 
 def _picks(node: fx.Node) -> bool:

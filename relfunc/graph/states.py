@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ..ops.spellings import spelling, words
 from ..ops.table import Op
+from .detached import adds_axes
 from .graphs import within
 
 
@@ -56,18 +57,37 @@ class _States:
                 self.steps[node] = begun[node] = (decay, write)
 
     def rates(self) -> Iterator[fx.Node]:
-        """Yield what decays are computed from, behind sums and constants."""
+        """Yield what decays are computed from, behind sums and constants; of what holds more than that, their part."""
         pending, seen = [decay.args[0] for decay, _ in self.steps.values()], set()
-        while pending:
+        parts: dict[fx.Node, set[fx.Node]] = {}
+        while pending or parts:
+            if not pending:
+                entered = [whole for whole in parts if self._parts(whole) <= seen]
+                if not entered:
+                    yield from (part for found in parts.values() for part in found)
+                    return
+                pending = [whole for whole in entered if parts.pop(whole)]
             node = pending.pop()
             if not isinstance(node, fx.Node) or node not in self._data or node in seen:
                 continue
             seen.add(node)
             op = self._known.get(node)
-            if op is not None and (op.kind in {"move", "scaling"} or spelling(node.target) in _SUMS):
+            if op is not None and node in self._parts(node.all_input_nodes[0]):
+                parts.setdefault(node.all_input_nodes[0], set()).add(node)
+            elif op is not None and (op.kind in {"move", "scaling"} or spelling(node.target) in _SUMS):
                 pending.extend(node.all_input_nodes)
             else:
                 yield node
+
+    def _parts(self, whole: fx.Node) -> set[fx.Node]:
+        """Return the readers of a value that take a part of it."""
+        return {
+            user
+            for user in whole.users
+            if user in self._data
+            and (name := spelling(user.target)) in _PARTS
+            and not (name == "getitem" and adds_axes(user.args[1]))
+        }
 
     def writers(self) -> Iterator[fx.Node]:
         """Yield the factors of what is written that are computed from another factor, and not that from them."""
@@ -147,6 +167,9 @@ def _is_summed(node: fx.Node) -> bool:
     return any(spelling(user.target) == "sum" for user in node.users)
 
 
+_PARTS: Final = words(
+    "chunk split split_with_sizes tensor_split unbind getitem narrow select slice index_select"
+)
 _DECAYS: Final = words("exp exp2")
 _SUMS: Final = words("add sub rsub neg cumsum sum")
 _CASTS: Final = words("to _to_copy float double half bfloat16 type")

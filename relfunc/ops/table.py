@@ -225,6 +225,7 @@ OPS: Final[Ops] = {
     **_rows("move", "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d", "kept", memory="own"),
     **_rows("move", "replication_pad2d replication_pad3d", "kept", memory="own"),
     **_rows("move", "embedding", memory="own"),
+    **_rows("move", "key_mask head_mask", memory="shared"),
     **_rows("move", "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout", "kept", type="dropout"),
     **_rows("move", "feature_alpha_dropout", "kept", type="dropout"),
     **_rows("move", "native_dropout", "kept", type="dropout", returns="several"),
@@ -241,7 +242,7 @@ OPS: Final[Ops] = {
     **_rows("static", "zeros ones full empty arange eye linspace scalar_tensor tril_indices triu_indices one_hot"),
     **_rows("static", "detach", memory="shared"),
     **_rows("static", "attention_scale", returns="number"),
-    **_rows("static", "causal_mask key_mask head_mask both_masks group_size one_more_token"),
+    **_rows("static", "causal_mask both_masks group_size one_more_token"),
     # --- reductions and softmax
     **_rows("other", "softmax log_softmax", type="softmax", memory="own"),
     **_rows("other", "safe_softmax softmax_over", type="softmax", memory="own", gate=True),
