@@ -18,6 +18,7 @@ from ..ops.spellings import spelling, words
 from ..ops.table import OPS, Op, find
 from .affine import scale_shift
 from .attention import ATTENTION
+from .equations import names_of_equation, product_of
 from .graphs import bound, calls, mapped, origin_of, shape_of_constant, substitute, varying, within
 from .normalization import NORMALIZATIONS
 from .recurrent import RECURRENT
@@ -132,6 +133,7 @@ _DEFINITIONS: Final[dict[str, tuple[Any, Any]]] = {
     **NORMALIZATIONS,
     **ATTENTION,
     **RECURRENT,
+    "einsum": (names_of_equation, product_of),
     "glu": ("input dim", _gated_linear_unit),
     **{f"lp_pool{n}d": ("input norm_type kernel_size stride ceil_mode", _power_average(n)) for n in (1, 2, 3)},
     "addcmul": ("input tensor1 tensor2 value", _weighted_product),

@@ -94,9 +94,12 @@ def _network(cell: Cell, states: int) -> Any:
             for direction in range(directions):
                 i = layer * directions + direction
                 state = tuple(call(torch.select, a, 0, i) for a in initial)
+                weights = list(params[i * each : (i + 1) * each])
+                if not given["has_biases"]:
+                    weights[2:2] = [None, None]
                 outputs = []
                 for step in steps[:: -1 if direction else 1]:
-                    state = cell(call, step, state, params[i * each : (i + 1) * each])
+                    state = cell(call, step, state, weights)
                     outputs.append(state[0])
                 found.append(outputs[:: -1 if direction else 1])
                 last.append(state)

@@ -5,21 +5,23 @@ written, are a softmax; and scores from which the logarithm of the sum of their 
 logarithm. A number that is added to the sum, against division by zero or for attention to nothing, stays where it is.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor, fx
 
-from ..ops.spellings import words
-from ..ops.table import Op, known_as
-from .graphs import bound, calls, is_call, origin_of, substitute
+from ..ops.spellings import spelling, words
+from ..ops.table import Op, find, known_as
+from .graphs import bound, calls, is_call, origin_of, substitute, varying
 
 
 @known_as("softmax_over")
-def softmax_over(x: Tensor, over: tuple[int, ...], added: float, shifted: bool) -> Tensor:
-    """Softmax over several axes, or with a number beside the sum of exponentials.
+def softmax_over(
+    x: Tensor, over: tuple[int, ...], added: float, shifted: bool, least: float = 0.0, kept: Tensor | None = None
+) -> Tensor:
+    """Softmax over several axes, of some of the scores, or with another number than the sum of exponentials below.
 
     Parameters
     ----------
@@ -31,13 +33,34 @@ def softmax_over(x: Tensor, over: tuple[int, ...], added: float, shifted: bool) 
         What is added to the sum; not negative.
     shifted : bool
         Whether the greatest score is subtracted before.
+    least : float
+        What the sum is at least.
+    kept : Tensor, optional
+        By what the exponentials are multiplied: which of them there are.
 
     Returns
     -------
     Tensor
     """
+    weights, total = exponentials(x, over, added, shifted, kept)
+    return weights / (total.clamp(min=least) if least else total)
+
+
+def exponentials(
+    x: Tensor, over: tuple[int, ...], added: float, shifted: bool, kept: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the exponentials of scores and their sum; parameters as for :func:`softmax_over`."""
     weights = torch.exp(x - x.amax(over, keepdim=True) if shifted else x)
-    return weights / (weights.sum(over, keepdim=True) + added)
+    weights = weights if kept is None else weights * kept.to(x.dtype)
+    return weights, weights.sum(over, keepdim=True) + added
+
+
+@known_as("weighted_softmax")
+def weighted_softmax(
+    x: Tensor, over: tuple[int, ...], added: float, shifted: bool, least: float, kept: Tensor
+) -> Tensor:
+    """Softmax of exponentials that constants of any sign multiply; parameters as for :func:`softmax_over`."""
+    return softmax_over(x, over, added, shifted, least, kept)
 
 
 def recognise_softmax(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
@@ -50,16 +73,26 @@ def recognise_softmax(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
     rows : mapping
         From :func:`relfunc.ops.table`.
     """
-    pattern = _Pattern(rows)
+    pattern = _Pattern(rows, varying(graph))
     for node in calls(graph):
-        found = pattern.weights(node)
+        total, value = pattern.total(node), None
+        if total is not None and is_call(total.part, "matmul", rows) and total.over == (-1,):
+            part, value = total.part.args  # values are weighed before the sum divides them
+            total = replace(total, part=part)
+        found = None if total is None else pattern.weights(total)
         if found is None and (found := pattern.log_weights(node)) is None:
             continue
-        x, (function, *options) = found
         with graph.inserting_before(node):
-            new = graph.call_function(function, (x, *options))
-        new.meta = origin_of(node)
+            new = _call(graph, node, *found)
+            new = new if value is None else _call(graph, node, torch.matmul, new, value)
         substitute(graph, node, new)
+
+
+def _call(graph: fx.Graph, node: fx.Node, function: Any, *args: Any) -> fx.Node:
+    args = tuple(_call(graph, node, *a.call) if isinstance(a, _Made) else a for a in args)
+    made = graph.call_function(function, args)
+    made.meta = origin_of(node)
+    return made
 
 
 @dataclass(frozen=True)
@@ -71,35 +104,107 @@ class _Reduced:
 
 
 @dataclass(frozen=True)
+class _Made:
+    """A call that the graph has not yet."""
+
+    call: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class _Total(_Reduced):
+    """A part that is divided by the sum of ``x``, to which a number is added, and which is at least another."""
+
+    part: Any = None
+    added: float = 0.0
+    least: float = 0.0
+
+
+@dataclass(frozen=True)
 class _Pattern:
     """Reads calls as parts of a softmax."""
 
     rows: Mapping[Any, Op]
+    varying: Collection[fx.Node]
 
-    def weights(self, node: fx.Node) -> tuple[Any, tuple[Any, ...]] | None:
-        """Read exponentials that are divided by their sum: the scores, and what softmax they enter."""
-        exponentials, denominator = self._quotient(node)
-        scores = self._of(exponentials, "exp")
-        if scores is None:
-            return None
-        total, added = self._added(denominator)
-        sums = self._reduced(total, ("sum",))
-        if sums is None or not _same(sums.x, exponentials):
-            return None
-        x, by = self._unshifted(scores, sums.over)
-        over = sums.over or ()
-        if added:
-            by_greatest = by is not None and by.over == sums.over and self._is_greatest(scores.args[1])
-            return (x, (softmax_over, over, added, by_greatest)) if by is None or by_greatest else None
-        return x, ((torch.softmax, *over) if len(over) == 1 else (softmax_over, over, 0.0, True))
+    def total(self, node: fx.Node) -> _Total | None:
+        """Read a division by a sum."""
+        if self._is(node, "normalize"):
+            given = bound(node, "input p dim eps")
+            x, dim = given["input"], given.get("dim", 1)
+            if given.get("p", 2) != 1 or not isinstance(dim, int) or given.get("out") is not None:
+                return None
+            return _Total(x, (dim,), x, 0.0, given.get("eps", 1e-12))
+        part, denominator = self._quotient(node)
+        sums, least = self._at_least(denominator)
+        sums, added = self._added(sums)
+        found = self._reduced(sums, ("sum",)) or self._norm_of_one(sums)
+        return None if found is None else _Total(found.x, found.over, part, added, least)
 
-    def log_weights(self, node: fx.Node) -> tuple[Any, tuple[Any, ...]] | None:
+    def weights(self, total: _Total) -> tuple[Any, ...] | None:
+        """Read exponentials that are divided by their sum: a softmax, the scores and its options."""
+        bare, kept = self._kept(total.part)
+        scores = self._of(bare, "exp")
+        if scores is None or not _same(total.x, total.part):
+            return None
+        x, by = self._unshifted(scores, total.over)
+        over, added, least = total.over or (), total.added, total.least
+        by_greatest = by is not None and by.over == total.over and self._is_greatest(scores.args[1])
+        if not added and kept is None and (not least or (by_greatest and least <= 1)):
+            return (torch.softmax, x, *over) if len(over) == 1 else (softmax_over, x, over, 0.0, True)
+        if by is not None and not by_greatest:
+            return None
+        if kept is None:
+            return softmax_over, x, over, added, by_greatest, least
+        function = softmax_over if isinstance(kept, _Made) or self._is_boolean(kept) else weighted_softmax
+        return function, x, over, added, by_greatest, least, kept
+
+    def _kept(self, part: Any) -> tuple[Any, Any]:
+        """Return exponentials without the mask that they are multiplied by, and the mask; None if there is none."""
+        for bare, mask in (self._operands(part, "mul"), self._operands(part, "mul")[::-1]):
+            if self._of(bare, "exp") is not None and isinstance(mask, fx.Node) and self._is_mask(mask):
+                return bare, mask
+        if self._is(part, "masked_fill") and part.args[2:] in {(0,), (-0.0,)}:
+            return part.args[0], _Made((torch.logical_not, part.args[1]))
+        if self._is(part, "where") and len(part.args) == 3:
+            condition, a, b = part.args
+            if not isinstance(b, fx.Node) and b == 0:
+                return a, _Made((torch.logical_or, condition, condition))
+            if not isinstance(a, fx.Node) and a == 0:
+                return b, _Made((torch.logical_not, condition))
+        return part, None
+
+    def _is_mask(self, node: fx.Node) -> bool:
+        """Whether a value is no function of what has relevance: a constant, or made of truth values or whole numbers."""
+        return node not in self.varying or self._is_boolean(node)
+
+    def _is_boolean(self, node: fx.Node) -> bool:
+        while node in self.varying or node.op == "call_function":
+            op = find(node.target, self.rows) if node.op == "call_function" else None
+            if node.meta.get("dtype") is torch.bool or (op is not None and spelling(node.target) in _COMPARISONS):
+                return True
+            if op is None or op.kind != "move" or len(node.all_input_nodes) != 1:
+                return False
+            (node,) = node.all_input_nodes
+        return node.meta.get("dtype") is torch.bool
+
+    def _at_least(self, node: Any) -> tuple[Any, float]:
+        """Return a sum without the number that it is at least, and the number."""
+        while any(self._is(node, name) for name in _AROUND):
+            node = node.args[0]
+        given = bound(node, "input min max") if self._is(node, "clamp") else {}
+        given = bound(node, "input min") if self._is(node, "clamp_min") else given
+        least = given.get("min")
+        if isinstance(least, int | float) and least >= 0 and given.get("max") is None:
+            return given["input"], float(least)
+        return node, 0.0
+
+    def log_weights(self, node: fx.Node) -> tuple[Any, ...] | None:
         """Read scores from which the logarithm of the sum of their exponentials is subtracted."""
         scores, subtracted = self._operands(node, "sub")
         sums = self._log_of_sum(subtracted)
         if sums is None or len(sums.over or ()) != 1 or not _same(scores, sums.x):
             return None
-        return self._unshifted(scores, sums.over)[0], (torch.log_softmax, *(sums.over or ()))
+        return torch.log_softmax, self._unshifted(scores, sums.over)[0], *(sums.over or ())
 
     def _log_of_sum(self, node: Any) -> _Reduced | None:
         found = self._reduced(node, ("logsumexp",))
@@ -151,8 +256,8 @@ class _Pattern:
         while any(self._is(node, name) for name in _AROUND):
             node = node.args[0]
         axis = bound(node, "input dim").get("dim") if self._is(node, "unsqueeze") else None
-        if self._is(node, "getitem") and node.args[1] == (..., None):
-            axis = -1
+        if self._is(node, "getitem"):
+            axis = _added_axis(node.args[1])
         node = node.args[0] if axis is not None else node
         while any(self._is(node, name) for name in _AROUND):
             node = node.args[0]
@@ -171,6 +276,18 @@ class _Pattern:
         is_kept = kept if axis is None else (not kept and over == (axis,))
         return _Reduced(given["input"], over) if is_kept and over and all(isinstance(a, int) for a in over) else None
 
+    def _norm_of_one(self, node: Any) -> _Reduced | None:
+        """Read a sum of magnitudes, which exponentials are themselves."""
+        while any(self._is(node, name) for name in _AROUND):
+            node = node.args[0]
+        if not any(self._is(node, name) for name in ("linalg.vector_norm", "norm")):
+            return None
+        given = bound(node, "input ord dim keepdim")
+        dim, order = given.get("dim"), given.get("ord", given.get("p"))
+        over = tuple(dim) if isinstance(dim, tuple | list) else (dim,)
+        is_sum = order == 1 and given.get("keepdim", False) and given.get("dtype") is None
+        return _Reduced(given["input"], over) if is_sum and all(isinstance(a, int) for a in over) else None
+
     def _is_greatest(self, node: Any) -> bool:
         return self._reduced(node, ("max", "amax")) is not None
 
@@ -187,6 +304,17 @@ class _Pattern:
         return is_call(node, name, self.rows)
 
 
+def _added_axis(index: Any) -> int | None:
+    """Return the axis that an index adds where it takes all else there is; None for another index."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    others = [part for part in parts if part is not None]
+    if len(parts) != len(others) + 1 or any(part != slice(None) for part in others if part is not ...):
+        return None
+    place = parts.index(None)
+    return place - len(parts) if ... in parts[:place] else place
+
+
+_COMPARISONS: Final = words("eq ne lt le gt ge logical_not logical_and logical_or logical_xor isfinite isinf isnan")
 _AROUND: Final = words("detach expand expand_as")
 _SHIFTS: Final = tuple(words("max amax mean logsumexp"))
 

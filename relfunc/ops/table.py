@@ -246,6 +246,7 @@ OPS: Final[Ops] = {
     # --- reductions and softmax
     **_rows("other", "softmax log_softmax", type="softmax", memory="own"),
     **_rows("other", "safe_softmax softmax_over", type="softmax", memory="own", gate=True),
+    **_rows("other", "weighted_softmax", type="softmax", memory="own"),
     **_rows("other", "std var norm prod logsumexp inverse_deviation", type="reduction", memory="own"),
     **_rows("other", "linalg.norm linalg.vector_norm linalg.matrix_norm", type="reduction", memory="own"),
     # --- written out in simpler operations

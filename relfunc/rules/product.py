@@ -100,11 +100,19 @@ def _absorbed(
 
 
 def _bias(step: Step, values: tuple[Any, ...]) -> Any:
-    """Return what a bilinear layer adds to its products, if it is one."""
-    if step.call.spelling != "bilinear":
-        return None
-    given = dict(enumerate(step.call.args)).get(3, step.call.kwargs.get("bias"))
-    return values[given.index] if isinstance(given, Slot) else given
+    """Return what a layer adds to its products, if it is one, in a shape that broadcasts to them."""
+    place = _BIASES.get(step.call.spelling or "")
+    given = None if place is None else dict(enumerate(step.call.args)).get(place, step.call.kwargs.get("bias"))
+    bias = values[given.index] if isinstance(given, Slot) else given
+    spatial = int(step.call.spelling[-2]) if bias is not None and step.call.spelling.startswith("conv") else 0
+    return bias if not spatial else bias.reshape(-1, *(1,) * spatial)
+
+
+_BIASES: Final = {
+    "bilinear": 3,
+    **dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d"), 2),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), 2),
+}
 
 
 def signal() -> Elementary:

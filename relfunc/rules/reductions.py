@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..graph.softmax import exponentials
 from .stabilizers import Stabilizer
 from .stabilizers import stabilizer as as_stabilizer
 from .step import RuleRow, Step, summed
@@ -37,25 +38,32 @@ def softmax() -> Elementary:
     return Elementary("softmax")
 
 
-def _softmax(step: Step, relevance: Tensor, output: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    x, weights, dim = _expanded(step, output, x)
-    return (x * (relevance - weights * relevance.sum(dim, keepdim=True)),)
+def _softmax(step: Step, relevance: Tensor, output: Tensor, x: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
+    scores, weights, dim = _expanded(step, output, x, *kept)
+    return (scores * (relevance - weights * relevance.sum(dim, keepdim=True)),)
 
 
-def _softmax_absorbs(step: Step, passed: float, relevance: Tensor, output: Tensor, x: Tensor) -> dict[str, float]:
+def _softmax_absorbs(
+    step: Step, passed: float, relevance: Tensor, output: Tensor, x: Tensor, *kept: Tensor
+) -> dict[str, float]:
     """Book the constant of the expansion: of each weight, by its part of it, what no score explains."""
-    x, weights, dim = _expanded(step, output, x)
-    return {"softmax": summed(relevance * (1 - x + (weights * x).sum(dim, keepdim=True)))}
+    scores, weights, dim = _expanded(step, output, x, *kept)
+    return {"softmax": summed(relevance * (1 - scores + (weights * scores).sum(dim, keepdim=True)))}
 
 
-def _expanded(step: Step, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Any]:
-    """Return scores and weights, which are zero where a score is masked, and the axis."""
+def _expanded(step: Step, output: Tensor, x: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor, Any]:
+    """Return scores and the shares in which each lessens the weights of all, both zero where masked, and the axis."""
     args = step.call.args[1:]
     dim: Any = args[0] if args else None
     if dim is None:  # as torch chooses it
         dim = 0 if x.ndim in {0, 1, 3} else 1
     weights = output.exp() if step.call.spelling == "log_softmax" else output
-    return F.threshold(x, -_MASKED, 0.0), weights.nan_to_num(0.0), dim  # of what is masked entirely, they are NaN
+    scores, weights = F.threshold(x, -_MASKED, 0.0), weights.nan_to_num(0.0)  # NaN where all are masked
+    if kept:
+        scores = scores.masked_fill(kept[0] == 0, 0.0)
+    if len(args) > 3 and args[3]:  # a sum that is less than it has to be does not change with the scores
+        weights = weights * (exponentials(x, *args[:3], *kept)[1] >= args[3])
+    return scores, weights, dim
 
 
 _MASKED: Final = torch.finfo(torch.float32).max / 2
