@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import torch
 from torch import fx
+from torch.utils import _pytree as pytree
 
 from ..ops.spellings import spelling, words
 from ..ops.table import OPS, Op, find
@@ -50,7 +51,8 @@ def collapse_complex(graph: fx.Graph, rows: Mapping[Any, Op]) -> None:
     inside: set[fx.Node] = set()
     for node in calls(graph):
         name = _name(node)
-        if name in _ENTRIES or (name not in _EXITS and not inside.isdisjoint(node.all_input_nodes)):
+        behind = not inside.isdisjoint(node.all_input_nodes)
+        if name in _ENTRIES or (name not in _EXITS and (behind or (node in found and _is_complex(node)))):
             inside.add(node)
     for node in calls(graph):
         if _name(node) in _EXITS and not inside.isdisjoint(node.all_input_nodes):
@@ -80,7 +82,13 @@ def _is_linear(node: fx.Node, found: set[fx.Node], rows: Mapping[Any, Op]) -> bo
     name, op = _name(node), find(node.target, rows)
     if name in _ENTRIES or name in _SUMS or (op is not None and op.kind == "move"):
         return True
-    return name == "mul" and len(within(node.args, found)) == 1
+    if name == "div" and node.args[1:2] and node.args[1] in found:
+        return False
+    return name in _PRODUCTS and len(within(pytree.tree_leaves(node.args), found)) == 1
+
+
+def _is_complex(node: fx.Node) -> bool:
+    return getattr(node.meta.get("dtype"), "is_complex", False)
 
 
 def _collapse(graph: fx.Graph, stretch: list[fx.Node]) -> None:
@@ -107,4 +115,5 @@ _ENTRIES: Final = words(
     "view_as_complex fft.fft fft.fft2 fft.fftn fft.rfft fft.rfft2 fft.rfftn fft.ifft fft.ifft2 fft.ifftn"
 )
 _EXITS: Final = words("real imag view_as_real fft.irfft fft.irfft2 fft.irfftn")
-_SUMS: Final = words("add sub neg")
+_SUMS: Final = words("add sub neg complex conj conj_physical resolve_conj")
+_PRODUCTS: Final = words("mul div matmul mm bmm einsum")

@@ -58,6 +58,7 @@ OURS = {
     "scale_shift": affine.scale_shift,
     "softmax_over": softmax.softmax_over,
     "two_dimensional": affine.two_dimensional,
+    "weighted_softmax": softmax.weighted_softmax,
     "written": in_place.written,
 }
 """Functions of relfunc's own, which canonical graphs call."""
