@@ -125,18 +125,48 @@ def _product_and_sum(product: Callable[..., Any], first: str, second: str) -> Ca
     return write
 
 
+def _embedding_bag(call: Any, given: dict[str, Any]) -> fx.Node | None:
+    """Look up tokens and reduce them, where the bags are the rows of a matrix of tokens."""
+    further = ("offsets", "max_norm", "padding_idx")
+    if "tokens" not in given or any(given.get(name) is not None for name in further):
+        return None
+    found, weights = call(F.embedding, given["tokens"], given["weight"]), given.get("per_sample_weights")
+    if weights is not None:
+        found = call(operator.mul, found, call(torch.unsqueeze, weights, -1))
+    return call({"sum": torch.sum, "mean": torch.mean, "max": torch.amax}[given.get("mode", "mean")], found, 1)
+
+
+def _names_of_bag(node: fx.Node) -> str:
+    names = "offsets max_norm norm_type scale_grad_by_freq mode sparse per_sample_weights include_last_offset"
+    return f"tokens weight {names} padding_idx" if node.target is F.embedding_bag else "weight indices offsets"
+
+
 def _scaled(call: Any, a: Any, factor: Any) -> Any:
     return a if isinstance(factor, int | float) and factor == 1 else call(operator.mul, a, factor)
+
+
+def _cosine_similarity(call: Any, given: dict[str, Any]) -> fx.Node | None:
+    x: Any
+    x, y, dim, eps = given.get("input", given.get("x1")), given["x2"], given.get("dim", 1), given.get("eps", 1e-8)
+    if dim >= 0:  # an axis of what the two become together
+        if not {x, y} <= varying(x.graph):
+            return None
+        both = call(torch.broadcast_tensors, x, y)
+        x, y = (call(operator.getitem, both, i) for i in range(2))
+    x, y = (call(F.normalize, a, 2.0, dim, eps) for a in (x, y))
+    return call(torch.sum, call(operator.mul, x, y), dim)
 
 
 _DEFINITIONS: Final[dict[str, tuple[Any, Any]]] = {
     **NORMALIZATIONS,
     **ATTENTION,
     **RECURRENT,
+    "embedding_bag": (_names_of_bag, _embedding_bag),
     "einsum": (names_of_equation, product_of),
     "glu": ("input dim", _gated_linear_unit),
     **{f"lp_pool{n}d": ("input norm_type kernel_size stride ceil_mode", _power_average(n)) for n in (1, 2, 3)},
     "addcmul": ("input tensor1 tensor2 value", _weighted_product),
+    "cosine_similarity": ("x1 x2 dim eps", _cosine_similarity),
     "lerp": ("input end weight", _interpolated),
     "addmm": ("input mat1 mat2 beta alpha", _product_and_sum(torch.matmul, "mat1", "mat2")),
     "addmv": ("input mat vec beta alpha", _product_and_sum(torch.matmul, "mat", "vec")),

@@ -174,7 +174,7 @@ class _Pattern:
         return part, None
 
     def _is_mask(self, node: fx.Node) -> bool:
-        """Whether a value is no function of what has relevance: a constant, or made of truth values or whole numbers."""
+        """Whether a value has no relevance: a constant, or made of truth values."""
         return node not in self.varying or self._is_boolean(node)
 
     def _is_boolean(self, node: fx.Node) -> bool:
@@ -284,7 +284,7 @@ class _Pattern:
             return None
         given = bound(node, "input ord dim keepdim")
         dim, order = given.get("dim"), given.get("ord", given.get("p"))
-        over = tuple(dim) if isinstance(dim, tuple | list) else (dim,)
+        over: Any = tuple(dim) if isinstance(dim, tuple | list) else (dim,)
         is_sum = order == 1 and given.get("keepdim", False) and given.get("dtype") is None
         return _Reduced(given["input"], over) if is_sum and all(isinstance(a, int) for a in over) else None
 

@@ -167,9 +167,7 @@ def _is_summed(node: fx.Node) -> bool:
     return any(spelling(user.target) == "sum" for user in node.users)
 
 
-_PARTS: Final = words(
-    "chunk split split_with_sizes tensor_split unbind getitem narrow select slice index_select"
-)
+_PARTS: Final = words("chunk split split_with_sizes tensor_split unbind getitem narrow select slice index_select")
 _DECAYS: Final = words("exp exp2")
 _SUMS: Final = words("add sub rsub neg cumsum sum")
 _CASTS: Final = words("to _to_copy float double half bfloat16 type")

@@ -98,8 +98,9 @@ def lookup(node: fx.Node) -> tuple[Any, Any]:
     if name == "index_select" and len(args) == 3 and args[1] == 0:
         return args[0], args[2]
     if name in {"index", "getitem"} and len(args) == 2:
-        (index,) = args[1] if isinstance(args[1], tuple | list) and len(args[1]) == 1 else (args[1],)
-        return (args[0], index) if isinstance(index, fx.Node) else (None, None)
+        index, *others = args[1] if isinstance(args[1], tuple | list) and args[1] else (args[1],)
+        whole = all(part is ... or part == slice(None) or (part is None and name == "index") for part in others)
+        return (args[0], index) if isinstance(index, fx.Node) and whole else (None, None)
     return None, None
 
 

@@ -101,11 +101,13 @@ def _absorbed(
 
 def _bias(step: Step, values: tuple[Any, ...]) -> Any:
     """Return what a layer adds to its products, if it is one, in a shape that broadcasts to them."""
-    place = _BIASES.get(step.call.spelling or "")
+    name = step.call.spelling or ""
+    place = _BIASES.get(name)
     given = None if place is None else dict(enumerate(step.call.args)).get(place, step.call.kwargs.get("bias"))
-    bias = values[given.index] if isinstance(given, Slot) else given
-    spatial = int(step.call.spelling[-2]) if bias is not None and step.call.spelling.startswith("conv") else 0
-    return bias if not spatial else bias.reshape(-1, *(1,) * spatial)
+    bias: Any = values[given.index] if isinstance(given, Slot) else given
+    if bias is None or not name.startswith("conv"):
+        return bias
+    return bias.reshape(-1, *(1,) * int(name[-2]))
 
 
 _BIASES: Final = {
