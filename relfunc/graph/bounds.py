@@ -68,7 +68,7 @@ def _others(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> list[Interval]
 
 _JOINING: Final = words(
     "cat stack hstack vstack dstack column_stack where block_diag masked_fill index_fill masked_scatter scatter add "
-    "mul min index_add scatter_add index_copy index_put slice_scatter select_scatter diagonal_scatter written"
+    "mul min index_copy index_put slice_scatter select_scatter diagonal_scatter written"
 )
 
 
@@ -294,6 +294,16 @@ def _scattered(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
     return _hull([before, _of(node.args[3], bounds)])
 
 
+def _added_at(node: fx.Node, bounds: Mapping[fx.Node, Interval]) -> Interval:
+    """Bound the sum of values and of others that are added at some places."""
+    if len(node.args) != 4 or node.kwargs:
+        return ANY
+    into: Any = node.args[0]
+    is_zero = isinstance(into, fx.Node) and spelling(into.target) in _ZEROS
+    nonnegative = (is_zero or _of(into, bounds)[0] >= 0) and _of(node.args[3], bounds)[0] >= 0
+    return NONNEGATIVE if nonnegative else ANY
+
+
 _ZEROS: Final = words("zeros zeros_like new_zeros")
 
 
@@ -333,7 +343,7 @@ _PROOFS: Final[dict[str, Proof]] = {
     **dict.fromkeys(("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"), _of_first(_same)),
     **dict.fromkeys(("pad", "constant_pad_nd"), _padded),
     **dict.fromkeys(("maximum", "minimum", "fmax", "fmin"), _greatest),
-    "index_add": lambda node, bounds: ANY if node.kwargs.get("alpha", 1) != 1 else None,
+    **dict.fromkeys(("index_add", "scatter_add"), _added_at),
     **dict.fromkeys(("masked_fill", "index_fill"), _masked),
     "where": _selected,
     "scatter": _scattered,

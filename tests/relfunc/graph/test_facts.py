@@ -16,6 +16,7 @@ from relfunc.graph.facts import facts
 from relfunc.relevance import rewrite as rewriting
 from relfunc.rules.dead import dead_below_zero
 
+from ..kinds import net, normal
 from ..reference import cnn, filled
 
 MODELS = {
@@ -222,3 +223,57 @@ def test_relevance_is_not_claimed_to_vanish_where_other_values_were_added(monkey
     expected = rf.gradient(rf.lrp(model, composite))(x, 0)[1]
     assert (model.first(x) < 0).any()
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+BUFFER = torch.tensor([[-2.0, 0.5, -1.0, 3.0]] * 3).double()
+PLACES = torch.tensor([0, 2, 2])
+
+
+def total_of(x, make):
+    part = torch.relu(x[:3, :3]) + 0.1
+    return x[:3, :3] * (part / make(part))
+
+
+CLAIMS = {
+    "the lesser of a constant": (lambda s, x: torch.min(torch.relu(x), s.buffer), False),
+    "the greater of a constant": (lambda s, x: torch.max(torch.relu(x), s.buffer), True),
+    "added to places of a constant": (lambda s, x: s.buffer.index_add(0, PLACES, torch.relu(x)), False),
+    "added to places": (lambda s, x: torch.relu(x).index_add(0, PLACES, torch.relu(-x)), True),
+    "added to places of zeros": (lambda s, x: torch.zeros_like(x).index_add(0, PLACES, torch.relu(x)), True),
+    "subtracted at places": (lambda s, x: torch.relu(x).index_add(0, PLACES, torch.relu(-x), alpha=-1), False),
+    "scattered onto a constant": (
+        lambda s, x: s.buffer.scatter_add(0, torch.zeros(3, 4, dtype=torch.int64), torch.relu(x)),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CLAIMS)
+def test_constants_are_not_taken_for_positive(case):
+    function, nonnegative = CLAIMS[case]
+    model = net(function)
+    model.register_buffer("buffer", BUFFER)
+    graph = canonize(rf.capture(model, example_inputs=normal(3, 4)).graph)
+    known, last = facts(graph), graph.output_node().all_input_nodes[0]
+    assert (last in known.nonnegative) == nonnegative
+    assert not nonnegative or (model(normal(3, 4)) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "is_gate"),
+    [
+        (lambda e: e.sum(1, keepdim=True), True),
+        (lambda e: e.sum(0), True),
+        (lambda e: e.sum(1).unsqueeze(1), True),
+        (lambda e: e.sum(), True),
+        (lambda e: e.sum(1), False),
+        (lambda e: e.sum(1).unsqueeze(0), False),
+        (lambda e: e.sum(0).unsqueeze(1), False),
+    ],
+    ids=["kept", "the first axis", "put back", "all", "another axis", "put before", "put behind"],
+)
+def test_a_part_of_the_sum_along_another_axis_is_no_gate(make, is_gate):
+    model = net(lambda s, x: total_of(x, make))
+    graph = canonize(rf.capture(model, example_inputs=normal(3, 4)).graph)
+    (quotient,) = (node for node in graph.nodes if "div" in node.name)
+    assert (quotient in facts(graph).gates) == is_gate

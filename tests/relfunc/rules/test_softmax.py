@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import relfunc as rf
 
@@ -50,6 +51,8 @@ SOFTMAXES = {
     "by logarithms": lambda x, dim: torch.exp(x - x.exp().sum(dim, keepdim=True).log()),
     "by logsumexp": lambda x, dim: torch.exp(x - torch.logsumexp(x, dim, keepdim=True)),
     "by logarithms, shifted": lambda x, dim: (lambda z: (z - z.exp().sum(dim, True).log()).exp())(shifted(x, dim)),
+    "by F.normalize": lambda x, dim: F.normalize(shifted(x, dim).exp(), p=1, dim=dim),
+    "by a sum that is at least a number": lambda x, dim: (lambda e: e / e.sum(dim, True).clamp(min=1e-9))(x.exp()),
     "by the maximum and logarithms": lambda x, dim: (
         lambda m: (x - (m + (x - m).exp().sum(dim, keepdim=True).log())).exp()
     )(x.amax(dim, keepdim=True)),
@@ -75,8 +78,10 @@ def test_a_softmax_is_one_however_it_is_written(case, dim, via):
         lambda x: (lambda e: e / (1 + e.sum(1, keepdim=True)))(x.exp()),
         lambda x: quotient(x.exp(), (1, 2)),
         lambda x: x.exp() / x.exp().sum(),
+        lambda x: (lambda e: e / e.sum(1, keepdim=True).clamp(min=4.0))(x.exp()),
+        lambda x: (lambda e: e / (1 + e.sum(1)[:, None, :]).clamp(min=4.0))(x.exp()),
     ],
-    ids=["a number is added", "attention to nothing", "two axes", "all axes"],
+    ids=["a number is added", "attention to nothing", "two axes", "all axes", "at least", "an axis by an index"],
 )
 def test_a_softmax_that_torch_does_not_have_is_its_expansion(function):
     x, R = normal(2, 3, 4), normal(2, 3, 4, seed=5)
@@ -92,6 +97,8 @@ NO_SOFTMAXES = {
     "by the logarithm of another sum": lambda s, x: x - (x * 2).exp().sum(1, keepdim=True).log(),
     "by a shift that is no constant": lambda s, x: quotient((x - x.amax(0, keepdim=True)).exp(), 1),
     "less than the sum": lambda s, x: (lambda e: e / (e.sum(1, keepdim=True) - 0.1))(x.exp()),
+    "by a mask that is computed": lambda s, x: (lambda e: e / e.sum(1, keepdim=True))(x.exp() * x),
+    "by the norm of two": lambda s, x: F.normalize(x.exp(), p=2, dim=1),
     "by a power": lambda s, x: x.exp() * x.exp().sum(1, keepdim=True) ** -2,
 }
 
@@ -105,6 +112,39 @@ def test_what_is_no_softmax_of_the_scores_is_not_taken_for_one(case):
     elif case != "over an axis that is not kept":
         assert "softmax" not in given["type"].tolist()
     torch.testing.assert_close(rf.gradient(rf.lrp(model, ATTNLRP))(x, ones)[0], model(x), rtol=1e-12, atol=1e-12)
+
+
+KEPT = torch.tensor([[1, 1, 0, 1], [0, 1, 0, 0], [1, 1, 1, 1]])
+MASKED = {
+    "times a buffer": lambda s, x: quotient(x.exp() * s.mask, -1),
+    "times truth values": lambda s, x: quotient((s.mask > 0) * shifted(x, -1).exp(), -1),
+    "times truth values, as numbers": lambda s, x: quotient((s.mask > 0).to(x.dtype) * x.exp(), -1),
+    "filled with zeros": lambda s, x: quotient(shifted(x, -1).exp().masked_fill(s.mask == 0, 0.0), -1),
+    "where": lambda s, x: quotient(torch.where(s.mask > 0, x.exp(), 0.0), -1),
+    "where not": lambda s, x: quotient(torch.where(s.mask == 0, 0.0, x.exp()), -1),
+    "and a number": lambda s, x: (lambda e: e / (e.sum(-1, keepdim=True) + 1e-12))(x.exp() * s.mask),
+    "normalized": lambda s, x: F.normalize(x.exp() * (s.mask > 0), p=1.0, dim=-1),
+}
+
+
+@pytest.mark.parametrize("case", MASKED)
+def test_masked_exponentials_are_the_softmax_of_masked_scores(case):
+    x, R = normal(3, 4), normal(3, 4, seed=5) * KEPT
+    y = x.masked_fill(KEPT == 0, -torch.inf).softmax(-1)
+    model = net(MASKED[case])
+    model.register_buffer("mask", KEPT.double())
+    close(relevance(model, x, seed=lambda y: R), KEPT * x * (R - y * R.sum(-1, keepdim=True)), 1e-9)
+    table = rf.audit(model, ATTNLRP, x, lambda y: R).loc["total"]
+    assert abs(table["dropped"]) <= 1e-12 * R.abs().sum()
+
+
+def test_values_that_are_weighed_before_the_sum_divides_them_are_those_of_attention():
+    x = normal(2, 4, 4)
+    first = net(lambda s, x: (lambda e: (e @ s.v(x)) / e.sum(-1, keepdim=True))((x @ x.mT).exp()), v=nn.Linear(4, 3))
+    then = net(lambda s, x: (x @ x.mT).softmax(-1) @ s.v(x), v=nn.Linear(4, 3))
+    close(relevance(first, x), relevance(then, x))
+    other = net(lambda s, x: (lambda e: (e @ s.v(x)) / e.sum(-2, keepdim=True).mT)((x @ x.mT).exp()), v=nn.Linear(4, 3))
+    assert "softmax" not in rf.plan(other, ATTNLRP, example_inputs=x)["type"].tolist()
 
 
 BIASES = {

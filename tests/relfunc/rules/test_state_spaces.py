@@ -188,3 +188,35 @@ def test_constant_sends_all_to_what_it_multiplies():
     y, found = rf.gradient(rf.lrp(Product().eval(), composite))((a, b), lambda y: y)
     assert not found[0].any()
     assert torch.equal(found[1], y)
+
+
+class Shared(nn.Module):
+    """A state whose decay and what is written to it are parts of one layer's output, or of two layers'."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.both = nn.Linear(WIDTH, 2 * WIDTH)
+        self.layers = layers
+        self.double().eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.layers == 1:
+            rate, value = self.both(x).chunk(2, -1)
+        else:
+            halves = zip(self.both.weight.chunk(2), self.both.bias.chunk(2), strict=True)
+            rate, value = (F.linear(x, weight, bias) for weight, bias in halves)
+        state = torch.zeros_like(value[:, 0])
+        for t in range(x.shape[1]):
+            state = torch.exp(-rate[:, t]) * state + value[:, t]
+        return state
+
+
+def test_what_is_written_has_relevance_also_where_one_layer_makes_it_and_the_decay():
+    x = example()
+    one, two = (
+        rf.gradient(rf.lrp(Shared(n), rf.composites.attnlrp(**EXACT), example_inputs=x))(x, lambda y: y)[1]
+        for n in (1, 2)
+    )
+    assert (one - two).abs().max() <= 1e-9 * two.abs().max()
+    assert two.abs().max() > 0.1
