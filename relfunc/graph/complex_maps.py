@@ -115,5 +115,5 @@ _ENTRIES: Final = words(
     "view_as_complex fft.fft fft.fft2 fft.fftn fft.rfft fft.rfft2 fft.rfftn fft.ifft fft.ifft2 fft.ifftn"
 )
 _EXITS: Final = words("real imag view_as_real fft.irfft fft.irfft2 fft.irfftn")
-_SUMS: Final = words("add sub neg complex conj conj_physical resolve_conj")
+_SUMS: Final = words("add sub neg complex conj _conj conj_physical resolve_conj")
 _PRODUCTS: Final = words("mul div matmul mm bmm einsum")

@@ -59,6 +59,8 @@ class Language(nn.Module):
 READ = {
     "embedding": lambda table, ids: nn.functional.embedding(ids, table),
     "index": lambda table, ids: table[ids],
+    "index and slice": lambda table, ids: table[ids, :],
+    "index and ellipsis": lambda table, ids: table[ids, ...],
     "index_select": lambda table, ids: table.index_select(0, ids.reshape(-1)).reshape(*ids.shape, -1),
     "shifted": lambda table, ids: nn.functional.embedding(ids.roll(1, 1), table),
     "begun": lambda table, ids: nn.functional.embedding(torch.cat([ids[:, :1] * 0, ids[:, :-1]], 1), table),
@@ -283,3 +285,29 @@ def test_tokens_beside_floating_point_inputs_have_relevance(via):
     assert relevance["ids"].shape == (2, 4)
     assert relevance["ids"].abs().min() > 0
     assert relevance["sounds"].abs().min() > 0
+
+
+@pytest.mark.filterwarnings("ignore:composite .* matches no operation")
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_of_embeddings_are_reductions_of_what_is_looked_up(mode):
+    table = torch.randn(10, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    reduce = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax}[mode]
+
+    class Bag(nn.Module):
+        def __init__(self, fused: bool) -> None:
+            super().__init__()
+            self.table, self.fused = nn.Parameter(table), fused
+
+        def forward(self, ids: Tensor, weights: Tensor) -> Tensor:
+            if self.fused:
+                options = {"per_sample_weights": weights} if mode == "sum" else {}
+                return nn.functional.embedding_bag(ids, self.table, mode=mode, **options) * weights[:, :1]
+            rows = nn.functional.embedding(ids, self.table)
+            return reduce(rows * weights[..., None] if mode == "sum" else rows, 1) * weights[:, :1]
+
+    inputs = (IDS, torch.rand(IDS.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    functions = [rf.lrp(Bag(fused).eval(), rf.composites.attnlrp(), example_inputs=inputs) for fused in (True, False)]
+    found, expected = (rf.gradient(f)(inputs, lambda y: y)[1] for f in functions)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    assert (found[0] != 0).any()

@@ -35,15 +35,29 @@ class Filtering(nn.Module):
         return torch.fft.irfft(spectrum, n=4, dim=-1)
 
 
+class Promoting(Rotating):
+    """A real value that meets complex constants, of which both parts are read."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        turned = (x.unflatten(-1, (-1, 2)) * self.turn).conj() / (1 + self.turn)
+        return torch.view_as_real(turned.resolve_conj()).flatten(1)
+
+
+class Multiplying(Rotating):
+    def forward(self, x: Tensor) -> Tensor:
+        pairs = torch.complex(x[..., :2], x[..., 2:])
+        return (pairs @ self.turn[:, None] @ self.turn[None]).imag
+
+
 @pytest.mark.parametrize("via", ["trace", "export"])
-@pytest.mark.parametrize("kind", [Mixing, Rotating, Filtering])
+@pytest.mark.parametrize("kind", [Mixing, Rotating, Filtering, Promoting, Multiplying])
 def test_linear_complex_arithmetic_shares_in_proportion(kind, via):
     model, x = kind().eval(), torch.randn(2, 3, 4, dtype=torch.float64)
     captured = rf.capture(model, via=via, example_inputs=x)
     composite = rf.composites.attnlrp(stabilizer=1e-14)
     y, relevance = rf.gradient(rf.lrp(captured, composite))(x, lambda y: y.square())
     jacobian = torch.func.jacrev(model)(x)  # type: ignore[arg-type]
-    wanted = x * torch.einsum("abc,abcdef->def", y, jacobian)
+    wanted = x * torch.tensordot(y, jacobian, y.ndim)
     assert (relevance - wanted).abs().max() <= 1e-10
 
 
