@@ -51,7 +51,7 @@ def exponentials(
 ) -> tuple[Tensor, Tensor]:
     """Return the exponentials of scores and their sum; parameters as for :func:`softmax_over`."""
     weights = torch.exp(x - x.amax(over, keepdim=True) if shifted else x)
-    weights = weights if kept is None else weights * kept.to(x.dtype)
+    weights = weights if kept is None else weights * kept
     return weights, weights.sum(over, keepdim=True) + added
 
 

@@ -6,7 +6,7 @@ differentiated again. All that can be decided before anything runs is decided wh
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from ..graph.calls import Call, Slot
 from . import row_of
-from .step import PropagateError, Reads, RuleRow, Step
+from .step import HALF, PropagateError, Reads, RuleRow, Step
 from .tables import Elementary
 
 __all__ = ["Call", "Propagate", "PropagateError", "Slot"]
@@ -61,10 +61,10 @@ class Propagate(Step):
         leaves = [leaf for leaf in pytree.tree_leaves((relevance, output, values)) if isinstance(leaf, Tensor)]
         device = leaves[0].device.type
         autocast = torch.is_autocast_enabled(device)
-        if not autocast and not any(leaf.dtype in _HALF for leaf in leaves):
+        if not autocast and not any(leaf.dtype in HALF for leaf in leaves):
             return self._asked(self.row.propagate, relevance, output, *values)
         with torch.autocast(device, enabled=False):
-            given = pytree.tree_map_only(Tensor, _at_least_single, (relevance, output, values))
+            given = pytree.tree_map_only(Tensor, self.row.widened, (relevance, output, values))
             return self._asked(self.row.propagate, *given[:2], *given[2])
 
     def absorbed(self, passed: float, relevance: Any, output: Any, *values: Any) -> dict[str, float]:
@@ -81,10 +81,3 @@ class Propagate(Step):
             output = self.call(*values)
         step = replace(self, call=self.call.closed(values)) if self._open else self
         return function(step, relevance, output, *values, **self.options)
-
-
-def _at_least_single(a: Tensor) -> Tensor:
-    return a.float() if a.dtype in _HALF else a
-
-
-_HALF: Final = {torch.float16, torch.bfloat16}

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..graph.softmax import exponentials
 from .stabilizers import Stabilizer
 from .stabilizers import stabilizer as as_stabilizer
-from .step import RuleRow, Step, summed
+from .step import RuleRow, Step, at_least_single, summed
 from .tables import Elementary
 
 __all__ = ["first_order", "softmax"]
@@ -58,7 +58,7 @@ def _expanded(step: Step, output: Tensor, x: Tensor, *kept: Tensor) -> tuple[Ten
     if dim is None:  # as torch chooses it
         dim = 0 if x.ndim in {0, 1, 3} else 1
     weights = output.exp() if step.call.spelling == "log_softmax" else output
-    scores, weights = F.threshold(x, -_MASKED, 0.0), weights.nan_to_num(0.0)  # NaN where all are masked
+    scores, weights = F.threshold(_widened(x), -_MASKED, 0.0), weights.nan_to_num(0.0)  # NaN where all are masked
     if kept:
         scores = scores.masked_fill(kept[0] == 0, 0.0)
     if len(args) > 3 and args[3]:  # a sum that is less than it has to be does not change with the scores
@@ -68,6 +68,17 @@ def _expanded(step: Step, output: Tensor, x: Tensor, *kept: Tensor) -> tuple[Ten
 
 _MASKED: Final = torch.finfo(torch.float32).max / 2
 """Below minus this, a score is minus infinity, or the least number that there is, which masks as infinity does."""
+
+
+def _widened(a: Tensor) -> Tensor:
+    """Return scores in single precision; minus infinity, where they are the least number of half precision."""
+    if a.dtype is not torch.float16:
+        return at_least_single(a)
+    return a.float().masked_fill(a < _LEAST, -torch.inf)
+
+
+_LEAST: Final = -torch.finfo(torch.float16).max + 256
+"""The least number of half precision, with a score added to it."""
 
 
 def first_order(*, stabilizer: float | Stabilizer = 1e-6) -> Elementary:
@@ -130,6 +141,7 @@ ROWS: Final = (
         memory="own",
         meant_for="other",
         base="softmax",
+        widened=_widened,
     ),
     RuleRow(
         "first_order",

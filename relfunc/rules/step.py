@@ -7,8 +7,9 @@ when a program is written, never when it runs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -58,6 +59,14 @@ class Step:
 def unknown(rule: AnyRule, op: Op | None) -> Sign:
     """Say that relevance may be anything where the input is zero."""
     return "unknown"
+
+
+def at_least_single(a: Tensor) -> Tensor:
+    """Return a tensor in single precision if it is in half of it."""
+    return a.float() if a.dtype in HALF else a
+
+
+HALF: Final = {torch.float16, torch.bfloat16}
 
 
 def everyone(data: tuple[int, ...], gates: frozenset[int]) -> tuple[int, ...]:
@@ -133,6 +142,8 @@ class RuleRow:
     simplify : callable
         ``(rule, nonnegative, dead)``: a rule with the same relevances, where no input is negative, and where relevance
         vanishes wherever the output is not positive.
+    widened : callable
+        ``(tensor)``: what it reads of a model that computes in half precision, in single precision.
     forwards : callable
         ``(step)``: how many modified forward passes it costs.
     """
@@ -152,6 +163,7 @@ class RuleRow:
     constant_weights: bool = False
     takes_rectified: Callable[[Any], bool] = never
     simplify: Callable[[Any, bool, bool], AnyRule] = unsimplified
+    widened: Callable[[Tensor], Tensor] = at_least_single
     forwards: Callable[[Any], int] = no_forwards
 
     def suits(self, rule: AnyRule, kind: str) -> bool:

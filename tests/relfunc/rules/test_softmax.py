@@ -183,3 +183,17 @@ def test_masked_scores_get_no_relevance_and_nothing_is_not_a_number():
         assert found.isfinite().all()
         assert (found[mask < 0] == 0).all()
         assert (found[mask == 0] != 0).all()
+
+
+def test_the_least_number_of_half_precision_masks_whatever_is_added_to_it():
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0]])
+
+    def weights(s, x):
+        return (x @ x.mT + (mask == 0).to(x.dtype) * torch.finfo(x.dtype).min).softmax(-1) @ x
+
+    x = normal(3, 4)
+    for composite in (BASE, ATTNLRP, rf.composites.epsilon_plus()):
+        expected = relevance(net(weights), x, composite)
+        found = relevance(net(weights), x.half(), composite)
+        assert found.dtype is torch.float32
+        close(found.double(), expected, 0.02)
