@@ -31,12 +31,15 @@ class Origin:
         Whether each element is a function of one element of the root.
     steps : int
         How many operations lie between.
+    linear : bool
+        Whether all of these are linear, as those of a mean are.
     """
 
     root: fx.Node
     kept: bool = True
     elementwise: bool = True
     steps: int = 0
+    linear: bool = True
 
 
 def detached(
@@ -150,9 +153,14 @@ def power_of(node: fx.Node) -> int:
 
 
 def _is_lesser(a: Origin, b: Origin) -> bool:
-    """Whether a factor is a statistic of another, or a function of the same element that is further from it."""
-    if a.root is not b.root or not b.kept:
+    """Whether a factor is a statistic of another, or a function of the same element that is further from it.
+
+    A mean that a deviation divides is the mean of what it divides: of two statistics the linear one is the value.
+    """
+    if a.root is not b.root:
         return False
+    if not b.kept:
+        return not a.kept and b.linear and not a.linear
     return not a.kept or (a.elementwise and b.elementwise and a.steps > b.steps)
 
 
@@ -172,14 +180,15 @@ def _origin(node: fx.Node, op: Op | None, operands: list[fx.Node], origins: Mapp
         return Origin(node)
     kept, steps = any(origin.kept for origin in of), 1 + max(origin.steps for origin in of)
     root, elementwise = of[0].root, all(origin.elementwise for origin in of)
+    linear = all(origin.linear for origin in of) and (op.kind in {"combination", "scaling", "move"})
     if _is_reduction(node, name, op):
-        return Origin(root, False, False, steps)
+        return Origin(root, False, False, steps, linear)
     if name in _RESHAPING or name == "centred" or (name == "getitem" and adds_axes(node.args[1])):
-        return Origin(root, kept, False, steps)
+        return Origin(root, kept, False, steps, linear)
     if not kept and op.kind == "move":  # such as the values of a maximum
-        return Origin(root, False, False, steps)
+        return Origin(root, False, False, steps, linear)
     if (op.kind in {"activation", "scaling"} and op.type != "normalization") or name in _ELEMENTWISE | _CHOICES:
-        return Origin(root, kept, elementwise and all(origin.kept for origin in of), steps)
+        return Origin(root, kept, elementwise and all(origin.kept for origin in of), steps, linear)
     return Origin(node)
 
 

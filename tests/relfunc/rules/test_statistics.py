@@ -85,6 +85,10 @@ SPELLINGS = {
     "of flattened values": lambda x, d: (lambda f: (f / d(f.std(1, keepdim=True))).view_as(x))(x.flatten(1)),
     "in place": lambda x, d: (x * 1).div_(d(x.norm(dim=-1, keepdim=True))),
     "times a number before": lambda x, d: (x * 3.0) * d(x.square().mean(-1, keepdim=True).rsqrt()),
+    "scale and shift by statistics": lambda x, d: (
+        lambda inverse: x * inverse + (0.5 - x.mean(-1, keepdim=True) * inverse)
+    )(d((x.var(-1, keepdim=True, unbiased=False) + EPS).rsqrt())),
+    "of the mean": lambda x, d: x + x.mean(-1, keepdim=True) / d(x.std(-1, keepdim=True)),
     "twice": lambda x, d: (lambda y: y / d(y.std(-1, keepdim=True)))(x / d(x.norm(dim=-1, keepdim=True))),
 }
 
