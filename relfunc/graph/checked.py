@@ -13,6 +13,7 @@ from ..errors import CaptureError
 from .graphs import mapped
 from .memory import is_transformed
 from .module_tree import ModuleTree, kept
+from .rehearsal import Tensors
 from .returned import leaves
 
 if TYPE_CHECKING:
@@ -181,21 +182,12 @@ def _refuse_pass(origin: "Origin", values: Sequence[Any], expected: Any) -> None
             return
 
 
-class _Returns:
-    """What the modules of a model return, one after the other; makes no stand-ins."""
+class _Returns(Tensors):
+    """What the modules of a model return, one after the other."""
 
     def __init__(self) -> None:
         self.found: dict[tuple[str, int, int], Tensor] = {}
         self._runs: dict[str, int] = {}
-
-    def attribute(self, path: str, tensor: Any) -> Tensor:
-        return tensor if isinstance(tensor, Tensor) else tensor()
-
-    def hooked(self, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return hook(*args, **kwargs)
-
-    def entered(self, path: str, module: type) -> int:
-        return 0
 
     def left(self, path: str, depth: int, given: Any, output: Any) -> Any:
         run = self._runs[path] = self._runs.get(path, -1) + 1
