@@ -157,7 +157,9 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "decoder")) for name in BLOCKS]
+)
 def test_gradient_is_autograd_s_and_samples_are_apart(name):
     made, shape = BLOCKS[name]
     model, x = made(), normal(*shape)
