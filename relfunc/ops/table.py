@@ -129,7 +129,7 @@ OPS: Final[Ops] = {
     **_rows("combination", "upsample_trilinear3d upsample_nearest upsample_bilinear", "kept", type="interpolation"),
     **_rows("combination", "upsample_bicubic2d", type="interpolation"),
     **_rows("combination", "centred", type="sum", memory="own"),
-    **_rows("combination", "masked_scores", type="sum", alone=_SHIFT, memory="own"),
+    **_rows("combination", "masked_scores both_masks", type="sum", alone=_SHIFT, memory="own"),
     **_rows("combination", "hidden_scores", type="sum", alone=_SCALING, memory="own"),
     # --- elementwise
     **_rows("activation", "relu", "always", type="relu"),
@@ -209,6 +209,7 @@ OPS: Final[Ops] = {
         "kept",
         memory="shared",
     ),
+    **_rows("move", "key_mask head_mask", memory="shared"),
     **_rows("move", "clone repeat tile repeat_interleave roll flip fliplr flipud rot90 pad", "kept", memory="own"),
     **_rows("move", "cat stack hstack vstack dstack column_stack block_diag", "kept", memory="own"),
     **_rows(
@@ -241,7 +242,7 @@ OPS: Final[Ops] = {
     **_rows("static", "zeros ones full empty arange eye linspace scalar_tensor tril_indices triu_indices one_hot"),
     **_rows("static", "detach", memory="shared"),
     **_rows("static", "attention_scale", returns="number"),
-    **_rows("static", "causal_mask key_mask head_mask both_masks group_size one_more_token"),
+    **_rows("static", "causal_mask group_size one_more_token"),
     # --- reductions and softmax
     **_rows("other", "softmax log_softmax", type="softmax", memory="own"),
     **_rows("other", "safe_softmax softmax_over", type="softmax", memory="own", gate=True),
