@@ -13,6 +13,7 @@ from ..attribution.explanation import Explain
 from ..errors import KeyingError, RunError
 from ..keys.identity import identity
 from ..keys.values import key
+from ..relevance.inputs import has_tokens
 from .arguments import key_of
 from .locking import alone
 from .options import Options
@@ -71,13 +72,14 @@ def attribute_dataset(explain: Explain, data: Any, out: str | Path, options: Opt
         ``(x, target) -> (output, attribution)``, such as ``rf.gradient(rf.lrp(model, composite))``; the output, or its
         ``logits``, is ``(sample, class)``.
     data : xarray.Dataset, str, pathlib.Path, torch Dataset, DataLoader, or iterable
-        A Dataset with ``input (sample, ...)`` and perhaps ``label``; a folder of images, with or without a subfolder
-        for each class; a torch Dataset of tensors or (tensor, label); or batches of these. Inputs of other floating
-        types are converted to that of the model's parameters. In place of a tensor there may be a mapping of a model's
-        arguments by name, of which a ``label`` or ``labels`` is none, such as ``{"input_ids": (token,),
-        "attention_mask": (token,)}``. Explained is what is in floating point, such as embeddings ``(token, feature)``,
-        or else ``input_ids``. Texts need not be of one length: those of one length are attributed together, as they
-        are, and the results are as long as the longest of all, with ``token_mask`` to say what is padding.
+        A Dataset with ``input (sample, ...)`` and perhaps ``label``, whose integers are the ids of tokens where the
+        model takes such or the dimensions are ``(sample, token)``, and numbers else; a folder of images, with or
+        without a subfolder for each class; a torch Dataset of tensors or (tensor, label); or batches of these. Inputs
+        of other floating types are converted to that of the model's parameters. In place of a tensor there may be a
+        mapping of a model's arguments by name, of which a ``label`` or ``labels`` is none, such as ``{"input_ids":
+        (token,), "attention_mask": (token,)}``. Explained is what is in floating point, such as embeddings ``(token,
+        feature)``, or else ``input_ids``. Texts need not be of one length: those of one length are attributed together,
+        as they are, and the results are as long as the longest of all, with ``token_mask`` to say what is padding.
     out : str or pathlib.Path
         The run's folder.
     options : Options
@@ -110,7 +112,8 @@ def attribute_dataset(explain: Explain, data: Any, out: str | Path, options: Opt
     ...         dict(results.sizes)
     {'sample': 2, 'feature': 2, 'class': 3}
     """
-    source, folder = source_of(data, options.transform, options.variables), Path(out)
+    takes_ids = has_tokens(getattr(explain, "f", explain))
+    source, folder = source_of(data, options.transform, options.variables, ids=takes_ids), Path(out)
     names = source.classes if options.classes is None else list(map(str, options.classes))
     options = replace(options, classes=names)
     known = _known(explain, source, options)

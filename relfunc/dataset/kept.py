@@ -1,6 +1,9 @@
-"""Kept: the labels and inputs of samples as results keep them, and what is wrong with labels that cannot be kept."""
+"""Kept: the labels and inputs of samples as results keep them, and what is wrong with what cannot be kept."""
+
+import math
 
 import numpy as np
+from torch import Tensor
 
 from .samples import Samples
 
@@ -34,6 +37,37 @@ def wrong_label(label: np.ndarray) -> str:
 def as_index(label: np.ndarray) -> np.ndarray:
     """Return class indices as int64, and several labels of each sample as they are."""
     return label.astype(np.int64) if label.ndim == 1 else label
+
+
+def no_numbers(output: Tensor, attribution: Tensor) -> dict[int, str]:
+    """Say of which samples the result is no number, and why; that they are many is unlikely.
+
+    Parameters
+    ----------
+    output : Tensor
+        Scores ``(sample, class)``; a score may be infinite, as that of a class that is ruled out.
+    attribution : Tensor
+        ``(sample, ...)``.
+
+    Returns
+    -------
+    dict
+        From position to reason.
+
+    Examples
+    --------
+    >>> import torch
+    >>> no_numbers(torch.tensor([[1.0, 2.0], [math.nan, 0.0]]), torch.zeros(2, 3))
+    {1: "the model's output for it is NaN"}
+    """
+    found: dict[int, str] = {}
+    if not math.isfinite(attribution.sum()):  # faster than to look at each, but may overflow
+        wrong = (~attribution.isfinite()).flatten(1).any(1)
+        found |= dict.fromkeys(wrong.nonzero()[:, 0].tolist(), "its attribution has values that are not finite")
+    if not math.isfinite(output.sum()):
+        wrong = output.isnan().any(1)
+        found |= dict.fromkeys(wrong.nonzero()[:, 0].tolist(), "the model's output for it is NaN")
+    return found
 
 
 def kept(samples: Samples, how: str | None) -> np.ndarray | None:

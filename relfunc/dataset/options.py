@@ -59,7 +59,8 @@ class Options:
     client : distributed.Client, optional
         Of a Dask cluster whose workers share the folder ``out``; each shard is a task.
     on_error : {"raise", "skip"}
-        What becomes of samples that cannot be read or attributed; the manifest lists those skipped.
+        What becomes of samples that cannot be read or attributed, or whose result is no number; the manifest lists
+        those skipped.
     progress : bool or callable
         A bar on a terminal; or a function of the samples done and their number, if that is known.
     attrs : mapping, optional

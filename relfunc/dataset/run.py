@@ -24,7 +24,7 @@ from ..relevance.inputs import has_tokens
 from ..schema import ATTRIBUTION, INPUT, LABEL, PREDICTION, SAMPLE, TARGET, TOKEN_MASK, TOKEN_TEXT
 from .arguments import texts
 from .content import Content
-from .kept import as_index, kept, wrong_label
+from .kept import as_index, kept, no_numbers, wrong_label
 from .options import Options
 from .samples import Reader, Samples, Unreadable, by_length, together
 from .shards import Summary, shard
@@ -143,7 +143,9 @@ class Run:
                 whole = self._checked(batch, like, skipped)
                 if whole:
                     like = like or whole[0]
-                    writing.append(self._of_batch(whole))
+                    made = self._of_batch(whole, skipped)
+                    if made is not None:
+                        writing.append(made)
                 read = sum(map(len, batch))
                 done(read)
                 seen += read
@@ -196,16 +198,37 @@ class Run:
             return "it has no label: give target='prediction', or a class" if self.options.target == "label" else ""
         return wrong_label(samples.label)
 
-    def _of_batch(self, parts: Sequence[Samples]) -> Batch:
-        """Attribute a batch: texts of one length together, and all else at once."""
-        groups = by_length(parts)
-        made = [self._attributed(together([parts[i] for i in group])) for group in groups]
+    def _of_batch(self, parts: Sequence[Samples], skipped: list[tuple[str, str]]) -> Batch | None:
+        """Attribute a batch: texts of one length together, and all else at once; None if nothing is left of it."""
         places = np.cumsum([0, *map(len, parts)])
-        rows = [np.concatenate([np.arange(places[i], places[i + 1]) for i in group]) for group in groups]
-        return made[0] if len(made) == 1 else joined(made, np.argsort(np.concatenate(rows)))
+        made, rows = [], []
+        for group in by_length(parts):
+            batch, of_group = self._attributed(together([parts[i] for i in group]), skipped)
+            if batch is not None:
+                made.append(batch)
+                rows.append(np.concatenate([np.arange(places[i], places[i + 1]) for i in group])[of_group])
+        if len(made) > 1:
+            return joined(made, np.argsort(np.concatenate(rows)))
+        return made[0] if made else None
 
-    def _attributed(self, samples: Samples) -> Batch:
-        """Attribute samples of one shape: attributions and inputs as they are kept, and everything else."""
+    def _attributed(self, samples: Samples, skipped: list[tuple[str, str]]) -> tuple[Batch | None, list[int]]:
+        """Attribute samples of one shape; returns what of each is kept, and of which ones."""
+        output, attribution, chosen = self._in_parts(samples)
+        wrong = no_numbers(output, attribution)
+        of = [i for i in range(len(samples)) if i not in wrong]
+        for i, reason in sorted(wrong.items()):
+            if self.options.on_error == "raise":
+                raise DataError(f"sample '{samples.ids[i]}': {reason}; on_error='skip' leaves such samples out")
+            skipped.append((str(samples.ids[i]), reason))
+        if not of:
+            return None, of
+        if wrong:
+            samples = together([samples[i : i + 1] for i in of])
+            output, attribution, chosen = output[of], attribution[of], None if chosen is None else chosen[of]
+        return self._batch(samples, output.numpy(), attribution.numpy(), chosen), of
+
+    def _in_parts(self, samples: Samples) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Attribute as many samples at once as memory is enough for."""
         outputs, attributions, targets = [], [], []
         at = 0
         while at < len(samples):
@@ -222,15 +245,18 @@ class Run:
             outputs.append(output)
             attributions.append(attribution)
             targets.append(target)
-        prediction = torch.cat(outputs).numpy()
+        return torch.cat(outputs), torch.cat(attributions), None if targets[0] is None else torch.cat(targets)
+
+    def _batch(self, samples: Samples, prediction: np.ndarray, attribution: np.ndarray, chosen: Tensor | None) -> Batch:
+        """Return attributions and inputs as they are kept, and everything else."""
         rest = {
             SAMPLE: np.array(samples.ids),
             PREDICTION: prediction,
             LABEL: self._labels(samples, prediction),
         }
-        if targets[0] is not None:
-            rest[TARGET] = torch.cat(targets).numpy()
-        large, inputs = {ATTRIBUTION: torch.cat(attributions).numpy()}, kept(samples, self.options.keep_input)
+        if chosen is not None:
+            rest[TARGET] = chosen.numpy()
+        large, inputs = {ATTRIBUTION: attribution}, kept(samples, self.options.keep_input)
         if inputs is not None:
             large[INPUT] = inputs
         if samples.dims is not None:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SubsetR
 
 from ..errors import DataError
 from ..keys.values import digest, of_source
-from ..schema import ATTRIBUTION, CLASS, INPUT, LABEL, PREDICTION, SAMPLE, TARGET, TOKEN_MASK, TOKEN_TEXT
+from ..schema import ATTRIBUTION, CLASS, INPUT, LABEL, PREDICTION, SAMPLE, TARGET, TOKEN, TOKEN_MASK, TOKEN_TEXT
 from .arguments import arranged, count, of_batch
 from .content import of_indexed, of_labelled
 from .samples import Samples, Unreadable
@@ -51,7 +51,9 @@ class Source(Protocol):
         ...
 
 
-def source_of(data: Any, transform: Callable[[Any], Tensor] | None, variables: Sequence[str] = ()) -> Source:
+def source_of(
+    data: Any, transform: Callable[[Any], Tensor] | None, variables: Sequence[str] = (), *, ids: bool = False
+) -> Source:
     """Read data of any kind as a source.
 
     Parameters
@@ -62,6 +64,8 @@ def source_of(data: Any, transform: Callable[[Any], Tensor] | None, variables: S
         As there.
     variables : sequence of str
         As there.
+    ids : bool
+        Whether the model takes the ids of tokens, so that integers stay what they are.
 
     Returns
     -------
@@ -74,21 +78,22 @@ def source_of(data: Any, transform: Callable[[Any], Tensor] | None, variables: S
     """
     if variables and not isinstance(data, xr.Dataset):
         raise DataError(f"variables are kept of an xarray.Dataset, and the data are a {type(data).__name__}: give none")
-    source = Labelled(data, transform, variables) if isinstance(data, xr.Dataset) else _source_of(data, transform)
+    is_labelled = isinstance(data, xr.Dataset)
+    source = Labelled(data, transform, variables, ids) if is_labelled else _source_of(data, transform, ids)
     if source.length == 0:
         raise DataError(f"the {type(data).__name__} holds no samples: give data with at least one")
     return source
 
 
-def _source_of(data: Any, transform: Callable[[Any], Tensor] | None) -> Source:
+def _source_of(data: Any, transform: Callable[[Any], Tensor] | None, ids: bool) -> Source:
     if isinstance(data, str | Path):
         return Folder(data, transform)
     if isinstance(data, DataLoader):
-        return Stream(data, transform, length=None, positions=_order(data))
+        return Stream(data, transform, length=None, positions=_order(data), ids=ids)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list | tuple):
         return Indexed(data, transform)
     if isinstance(data, Iterable):
-        return Stream(data, transform, length=None)
+        return Stream(data, transform, length=None, ids=ids)
     raise DataError(
         f"data is a {type(data).__name__}: give an xarray.Dataset, an image folder, a torch Dataset or DataLoader, or "
         "an iterable of batches"
@@ -135,7 +140,11 @@ class Labelled:
     """Samples of an xarray Dataset with ``input (sample, ...)`` and, if known, ``label``."""
 
     def __init__(
-        self, data: xr.Dataset, transform: Callable[[Any], Tensor] | None, variables: Sequence[str] = ()
+        self,
+        data: xr.Dataset,
+        transform: Callable[[Any], Tensor] | None,
+        variables: Sequence[str] = (),
+        ids: bool = False,
     ) -> None:
         if INPUT not in data or data[INPUT].dims[0] != SAMPLE:
             raise DataError(f"the Dataset has no variable '{INPUT}' with dimensions that begin with '{SAMPLE}'")
@@ -145,6 +154,7 @@ class Labelled:
         self.length: int | None = data.sizes[SAMPLE]
         self.classes = [str(name) for name in data[CLASS].values] if CLASS in data.coords else None
         self.dims: tuple[str, ...] | None = tuple(str(dim) for dim in data[INPUT].dims[1:])
+        self._are_tokens = data[INPUT].dtype.kind in "iu" and (ids or self.dims == (TOKEN,))
         self._ids = data[SAMPLE].values if SAMPLE in data.coords else np.arange(data.sizes[SAMPLE])
         if self._ids.dtype.kind not in "iuUTO" or not all(isinstance(name, int | str) for name in self._ids.tolist()):
             raise DataError(f"the Dataset's '{SAMPLE}' is {self._ids.dtype}: identifiers are integers or text")
@@ -163,7 +173,7 @@ class Labelled:
         """Transform what was read together; where that fails, one by one."""
         raw = read[INPUT]
         try:
-            x = self.transform(raw) if self.transform else torch.as_tensor(raw).float()
+            x = self.transform(raw) if self.transform else self._as_input(raw)
         except Exception as error:
             if len(raw) == 1:
                 yield _unreadable(ids[0], error)
@@ -175,6 +185,9 @@ class Labelled:
             raise DataError(f"the transform made {len(x)} inputs of {len(raw)}: it takes and gives (sample, ...)")
         kept = raw if raw.dtype == np.uint8 and x.shape == raw.shape else None
         yield Samples(ids, x, read.get(LABEL), kept, {name: read[name] for name in self.variables})
+
+    def _as_input(self, raw: np.ndarray) -> Tensor:
+        return torch.as_tensor(raw.astype(np.int64)) if self._are_tokens else torch.as_tensor(raw).float()
 
     def fingerprint(self) -> str:
         """Digest identifiers, labels, the inputs or their file, the transform, and the variables to keep."""
@@ -269,8 +282,10 @@ class Stream:
         transform: Callable[[Any], Tensor] | None,
         length: int | None,
         positions: Iterable[int] | None = None,
+        *,
+        ids: bool = False,
     ) -> None:
-        self.batches, self.transform, self._positions = batches, transform, positions
+        self.batches, self.transform, self._positions, self._ids = batches, transform, positions, ids
         self.length = length
         dataset = getattr(batches, "dataset", None)
         self.classes = _class_names(dataset)
@@ -286,7 +301,7 @@ class Stream:
         named: set[Any] = set()
         for batch in self.batches:
             if isinstance(batch, xr.Dataset):
-                for part in Labelled(batch, self.transform).samples(0, None):
+                for part in Labelled(batch, self.transform, ids=self._ids).samples(0, None):
                     for one in part.singly():
                         name = one.ids[0]
                         if name in named:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from ..ops.spellings import spelling, words
 from ..ops.table import Op
+from .written import Constant
 
 Interval: TypeAlias = tuple[float, float]
 
@@ -78,8 +79,16 @@ def _hull(intervals: Sequence[Interval]) -> Interval:
 
 def _of(a: Any, bounds: Mapping[fx.Node, Interval]) -> Interval:
     if isinstance(a, fx.Node):
-        return bounds.get(a, ANY)
+        return _within(a.target.value) if isinstance(a.target, Constant) else bounds.get(a, ANY)
     return (float(a), float(a)) if isinstance(a, bool | int | float) else ANY
+
+
+def _within(constant: Tensor) -> Interval:
+    """Bound a tensor that the forward made itself by its values, which stay."""
+    if constant.is_complex() or constant.layout is not torch.strided or not constant.numel():
+        return ANY
+    low, high = float(constant.min()), float(constant.max())
+    return ANY if math.isnan(low) else (low, high)
 
 
 def _argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:

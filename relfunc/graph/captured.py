@@ -22,6 +22,7 @@ from .functions import compiled, lifted
 from .graphs import calls, mapped
 from .packing import packed, unpacked
 from .passes import Pass, name_of_pass, passed
+from .rehearsal import rehearse
 from .returned import in_class
 from .tracing import UntraceableError, trace
 
@@ -258,6 +259,8 @@ def capture(
             "call model.eval() first"
         )
     arguments = arguments_of(model, example_inputs)
+    if example_inputs is not None:
+        rehearse(model, arguments)
     if via == "export":
         if example_inputs is None:
             raise CaptureError("export needs an input: give example_inputs")

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from ..errors import CaptureError
+from ..errors import CaptureError, warn
 from .graphs import mapped
 from .memory import is_transformed
 from .module_tree import ModuleTree, kept
+from .rehearsal import Tensors
 from .returned import leaves
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def _compare(
     with kept(origin.model):
         expected = origin.model(*args, **kwargs)
     loose = _difference(expected, output, exact=False)
+    if loose is None:
+        _warn_of_nan(expected)
     if loose is None and _difference(expected, output, exact=True) is None:
         return
     # folded batch norms round differently: the graph before folding has to be the model to the last digits
@@ -119,6 +122,20 @@ def _compare(
             "depends on more than its input, such as noise, global state, types or values of tensors? Capture it with "
             "via='export', or change that; check=False switches this comparison off"
         )
+
+
+def _warn_of_nan(output: Any) -> None:
+    """Warn of samples for which the model itself returns NaN."""
+    for part in leaves(output):
+        if isinstance(part, Tensor) and part.ndim and bool(part.isnan().any()):
+            rows = part.isnan().reshape(len(part), -1).any(1).nonzero()[:, 0].tolist()
+            named = ", ".join(map(str, rows[:8])) + (", …" if len(rows) > 8 else "")
+            warn(
+                f"the model's own output of shape {tuple(part.shape)} is NaN in sample{'s' * (len(rows) > 1)} {named}, "
+                "where its relevance says nothing: see which input makes it so, such as a mask that hides all that a "
+                "token may see, as padding on the left does to some causal models (pad on the right then)",
+                UserWarning,
+            )
 
 
 def _difference(expected: Any, found: Any, *, exact: bool) -> str | None:
@@ -181,21 +198,12 @@ def _refuse_pass(origin: "Origin", values: Sequence[Any], expected: Any) -> None
             return
 
 
-class _Returns:
-    """What the modules of a model return, one after the other; makes no stand-ins."""
+class _Returns(Tensors):
+    """What the modules of a model return, one after the other."""
 
     def __init__(self) -> None:
         self.found: dict[tuple[str, int, int], Tensor] = {}
         self._runs: dict[str, int] = {}
-
-    def attribute(self, path: str, tensor: Any) -> Tensor:
-        return tensor if isinstance(tensor, Tensor) else tensor()
-
-    def hooked(self, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return hook(*args, **kwargs)
-
-    def entered(self, path: str, module: type) -> int:
-        return 0
 
     def left(self, path: str, depth: int, given: Any, output: Any) -> Any:
         run = self._runs[path] = self._runs.get(path, -1) + 1

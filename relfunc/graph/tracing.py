@@ -109,7 +109,7 @@ class _Tracer:
         if self._over:
             raise CaptureError(
                 "a stand-in of a capture that is over was used: the model's forward put it where it outlives the call, "
-                "such as a cache by size or a list; empty that"
+                "such as a cache by size or a list; empty that, and give example_inputs, on which it runs first"
             )
 
     # --- stand-ins --------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ class Attention(nn.Module):
             k, v = (a.repeat_interleave(self.kind.groups, 1) for a in (k, v))
             scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
             if self.kind.causal:
-                hidden = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+                hidden = torch.ones((x.shape[1], x.shape[1]), dtype=torch.bool).triu(1)
                 scores = scores.masked_fill(hidden, -torch.inf)
             y = scores.softmax(-1) @ v
         return self.out(y.transpose(1, 2).flatten(2))

@@ -130,6 +130,50 @@ def test_samples_to_skip_are_left_out_and_listed(data, images, tmp_path, what):
         assert results.sizes["sample"] == (5 if what == "corrupt image" else COUNT - 1)
 
 
+def of_no_number(where: str):
+    """Return a method whose result is no number for what is large."""
+
+    def explain(x, target):
+        large, output, attribution = x.flatten(1).amax(1) > 5, x.flatten(1)[:, :4].clone(), x.clone()
+        if where == "output":
+            output[large, 2] = torch.nan
+        elif where == "attribution":
+            attribution[large, 0, 3, 2] = torch.inf
+        else:
+            output[large, 2] = -torch.inf
+        return output, attribution
+
+    return explain
+
+
+NO_NUMBER = {
+    "output": "sample '9': the model's output for it is NaN; on_error='skip' leaves such samples out",
+    "attribution": "sample '9': its attribution has values that are not finite; on_error=",
+}
+
+
+@pytest.mark.parametrize("at", [[9], [9, 10], list(range(8, 16))], ids=["one", "two", "a whole shard"])
+@pytest.mark.parametrize("where", [*NO_NUMBER, "a class is ruled out"])
+def test_samples_whose_result_is_no_number_are_named_or_skipped(data, tmp_path, where, at):
+    x, y = scaled(data["input"].values), torch.as_tensor(data["label"].values)
+    x[at, 0, 1, 1] = 6.0
+    given, explain = TensorDataset(x, y), of_no_number(where)
+    options = {"batch_size": 4, "shard_size": 8, "progress": False, "target": 0, "keep_input": "float32"}
+    if where in NO_NUMBER and at[0] == 9:
+        with pytest.raises(DataError, match=NO_NUMBER[where]):
+            rf.attribute_dataset(explain, given, tmp_path / "raised", **options)
+    manifest = rf.attribute_dataset(explain, given, tmp_path / "skipped", **options, on_error="skip")
+    left = [i for i in range(COUNT) if i not in at or where not in NO_NUMBER]
+    assert [int(name) for name, _ in json.loads(manifest.read_text())["skipped"]] == sorted(
+        set(range(COUNT)) - set(left)
+    )
+    with rf.open_attributions(manifest) as results:
+        assert results["sample"].values.tolist() == left
+        np.testing.assert_array_equal(results["input"], x[left])
+        np.testing.assert_array_equal(results["attribution"], x[left])
+        np.testing.assert_array_equal(results["label"], y[left])
+
+
 @pytest.mark.parametrize(
     ("options", "layout"),
     [

@@ -263,6 +263,35 @@ def test_ids_are_not_taken_for_an_image_that_was_not_converted(tmp_path: Path) -
     assert run(data, tmp_path / "ids", explain)["attribution"].dims == ("sample", "token")
 
 
+@pytest.mark.parametrize("dims", [("sample", "token"), ("sample", "place")])
+@pytest.mark.parametrize("kind", [np.int64, np.uint16])
+@pytest.mark.parametrize("as_batches", [False, True])
+def test_ids_of_an_xarray_dataset_stay_integers(
+    tmp_path: Path, dims: tuple[str, str], kind: Any, as_batches: bool
+) -> None:
+    torch.manual_seed(0)
+    ids = np.array([[3, 1, 2], [0, 3, 3], [2, 2, 1], [1, 0, 2]], kind)
+    data = xr.Dataset({"input": (dims, ids), "label": ("sample", [0, 1, 2, 0])})
+    model = torch.nn.Sequential(torch.nn.Embedding(4, 2), torch.nn.Flatten(), torch.nn.Linear(6, CLASSES)).eval()
+    x = torch.as_tensor(ids.astype(np.int64))
+    explain = rf.gradient(rf.lrp(model, rf.composites.epsilon_plus(), example_inputs=x))
+    given = [data[{"sample": [i, i + 1]}].assign_coords(sample=[i, i + 1]) for i in (0, 2)] if as_batches else data
+    read = run(given, tmp_path, explain, tokens=spelled)
+    assert read["attribution"].dims == ("sample", "token")
+    assert read["input"].dtype == np.int64
+    np.testing.assert_array_equal(read["input"], ids)
+    wanted = explain(x, torch.tensor([0, 1, 2, 0]))[1]
+    np.testing.assert_allclose(read["attribution"], wanted, atol=1e-6)
+    assert read["token_text"][0].values.tolist() == spelled(ids[0].tolist())
+
+
+def test_integers_of_an_xarray_dataset_are_numbers_for_a_model_of_numbers(tmp_path: Path) -> None:
+    data = xr.Dataset({"input": (("sample", "feature"), np.eye(3, dtype=np.int64)), "label": ("sample", [0, 1, 2])})
+    read = run(data, tmp_path, rf.gradient(torch.nn.Linear(3, CLASSES).eval()), keep_input="float32")
+    assert read["attribution"].dims == ("sample", "feature")
+    assert read["input"].dtype == np.float32
+
+
 def test_a_plain_gradient_of_ids_says_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(rf.errors.InputError, match=r"relfunc\.lrp\(model, composite, example_inputs=x\)"):
         run(Texts(), tmp_path, rf.gradient(Classifier().eval()))

@@ -78,6 +78,23 @@ def positions_added_in_place(s: Any, x: Tensor) -> Tensor:
     return x
 
 
+def biases_of_the_input(of_scores: bool, of_keys: bool) -> Callable[[Any, Tensor], Tensor]:
+    """Return attention whose scores get biases that depend on the input, as gated relative positions do."""
+
+    def forward(s: Any, x: Tensor) -> Tensor:
+        scores = s.scores(x).unflatten(-1, (2, 5)).transpose(1, 2).flatten(0, 1) if of_scores else None
+        keys = -F.softplus(s.keys(x))[..., 0] if of_keys else None
+        return s.model(x, x, x, attn_mask=scores, key_padding_mask=keys, need_weights=False)[0]
+
+    return forward
+
+
+def biased(of_scores: bool, of_keys: bool) -> Callable[[], nn.Module]:
+    model = nn.MultiheadAttention(8, 2, batch_first=True)
+    forward = biases_of_the_input(of_scores, of_keys)
+    return lambda: net(forward, model=model, scores=nn.Linear(8, 10), keys=nn.Linear(8, 1))
+
+
 def rows_and_columns(s: Any, x: Tensor) -> Tensor:
     b, h, w, c = x.shape
     x, _ = s.rows(x.permute(0, 2, 1, 3).reshape(-1, h, c))
@@ -136,6 +153,9 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         ),
         (2, 3, 5, 4),
     ),
+    "biases of scores, of the input": (biased(True, False), (2, 5, 8)),
+    "biases of keys, of the input": (biased(False, True), (2, 5, 8)),
+    "biases of both, of the input": (biased(True, True), (2, 5, 8)),
     "encoder": (lambda: net(lambda s, x: s.model(x), model=encoder()), (2, 5, 8)),
     "encoder, norm first": (lambda: net(lambda s, x: s.model(x), model=encoder(norm_first=True)), (2, 5, 8)),
     "encoder, gelu": (lambda: net(lambda s, x: s.model(x), model=encoder(activation="gelu")), (2, 5, 8)),
@@ -157,7 +177,9 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "decoder")) for name in BLOCKS]
+)
 def test_gradient_is_autograd_s_and_samples_are_apart(name):
     made, shape = BLOCKS[name]
     model, x = made(), normal(*shape)

@@ -267,7 +267,9 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", ["cnn", "mixed", "resnet18", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["cnn", "mixed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "mobilenet_v2"))]
+)
 def test_export_equals_tracing_at_any_batch_size(name):
     make, shape = MODELS[name]
     model = make()

@@ -177,8 +177,15 @@ def _broken(mutation: Mutation, via: str) -> nn.Module:
     return rf.Captured(replace(captured._origin, checked=Checked()))
 
 
-@pytest.mark.parametrize("via", VIA)
-@pytest.mark.parametrize("name", MUTATIONS)
+EXPORTED = {"operands are swapped", "a weight is read as zeros", "the input is read late"}
+WAYS = [
+    pytest.param(name, via, marks=[pytest.mark.slow] * (via == "export" and name not in EXPORTED))
+    for name in MUTATIONS
+    for via in VIA
+]
+
+
+@pytest.mark.parametrize(("name", "via"), WAYS)
 def test_a_broken_capture_is_caught_by_the_first_call_which_names_the_module(name, via):
     mutation = MUTATIONS[name]
     f = rf.lrp(_broken(mutation, via), GRADIENT)

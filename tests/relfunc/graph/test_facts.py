@@ -76,8 +76,14 @@ def test_no_value_claimed_nonnegative_is_negative_and_no_gate_exceeds_one(name):
         assert all(((t >= 0) & (t <= 1)).all() for t in tensors(values[node.name])), node.name
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
-@pytest.mark.parametrize("name", ["cnn", "resnet18", "densenet121", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    ("name", "composite"),
+    [
+        pytest.param(name, composite, marks=[pytest.mark.slow] * (name == "densenet121"))
+        for name in ("cnn", "resnet18", "densenet121", "mobilenet_v3_small")
+        for composite in COMPOSITES
+    ],
+)
 def test_relevance_is_zero_where_claimed_and_simplified_rules_equal_full_tables(name, composite, monkeypatch):
     model = filled(MODELS[name](), seed=7)
     graph = canonize(rf.capture(model).graph)

@@ -194,3 +194,25 @@ def test_tensors_that_are_attributes_are_the_models():
     f(normal())
     model.mean = model.mean * 2  # read whenever f runs, as parameters are
     torch.testing.assert_close(f(normal()).detach(), model(normal()).detach())
+
+
+def masked_scores(s, x):
+    """A softmax of which nothing is left where all of a row is hidden."""
+    return s.a(x.masked_fill(x < 0, -torch.inf).softmax(1))
+
+
+@pytest.mark.parametrize("given", ["example", "first call"])
+def test_samples_for_which_the_model_itself_returns_nan_are_named(given):
+    model, x = net(masked_scores, a=nn.Linear(4, 3)), normal(5, 4).abs()
+    x[1], x[3] = -1, -2
+    f = None if given == "example" else rf.gradient(rf.lrp(model, GRADIENT))
+    with pytest.warns(UserWarning, match=r"output of shape \(5, 3\) is NaN in samples 1, 3, where its relevance"):
+        rf.capture(model, example_inputs=x) if f is None else f(x, 0)
+    rf.gradient(rf.lrp(model, GRADIENT))(x[::2], 0)
+
+
+def test_a_score_that_is_ruled_out_is_no_nan():
+    model = net(
+        lambda s, x: s.a(x).masked_fill(s.out, -torch.inf), a=nn.Linear(4, 3), out=torch.tensor([False, True, False])
+    )
+    rf.gradient(rf.lrp(model, GRADIENT))(normal(), 0)

@@ -48,6 +48,13 @@ CASES: dict[str, tuple[type[nn.Module], type[nn.Module], tuple[Any, ...], tuple[
 }
 
 
+WAYS = [
+    *((name, "trace") for name in CASES),
+    ("a linear layer", "export"),
+    *(pytest.param(name, "export", marks=pytest.mark.slow) for name in CASES if name != "a linear layer"),
+]
+
+
 def made(kind: type[nn.Module]) -> nn.Module:
     return filled(kind(), seed=7)
 
@@ -56,8 +63,7 @@ def values(shape: tuple[int, ...]) -> Tensor:
     return torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) - 0.4
 
 
-@pytest.mark.parametrize("via", ["trace", "export"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "via"), WAYS)
 def test_what_a_pass_makes_is_recognised(name, via):
     written, meant, passes, shape = CASES[name]
     x = values(shape)
@@ -95,8 +101,7 @@ def stabilized(z: Tensor) -> Tensor:
     return z + 1e-3 * (2 * (z >= 0).to(z.dtype) - 1)
 
 
-@pytest.mark.parametrize("via", ["trace", "export"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "via"), WAYS)
 def test_shapes_are_those_of_what_is_computed_now(name, via):
     written, _, passes, shape = CASES[name]
     x = values(shape)

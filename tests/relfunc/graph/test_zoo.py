@@ -14,7 +14,6 @@ QUICK = (
     "mobilenet_v2",
     "mobilenet_v3_small",
     "regnet_y_400mf",
-    "densenet121",
     "googlenet",
     "lraspp_mobilenet_v3_large",
 )

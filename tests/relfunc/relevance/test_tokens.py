@@ -1,5 +1,6 @@
 """Integer inputs that index tables: their relevance is that of the rows, summed over features, and all else is None."""
 
+import itertools
 import pickle
 from collections import OrderedDict
 from typing import Any
@@ -86,8 +87,13 @@ def wanted(model: Language, read: str, inputs: dict[str, Tensor], target: Any) -
     return gradient[1:].sum(-1).reshape(samples, length)
 
 
-@pytest.mark.parametrize("via", VIA)
-@pytest.mark.parametrize("read", READ)
+WAYS = [
+    pytest.param(read, via, marks=[pytest.mark.slow] * (via == "export" and read not in {"embedding", "shifted"}))
+    for read, via in itertools.product(READ, VIA)
+]
+
+
+@pytest.mark.parametrize(("read", "via"), WAYS)
 def test_relevance_of_a_token_is_that_of_its_rows(read, via):
     model = Language(read).eval()
     f = rf.lrp(rf.capture(model, via=via, example_inputs=INPUTS), GRADIENT)

@@ -66,13 +66,20 @@ ROUTINGS = [
 ]
 
 
+DISPATCHES = ["matrices of each row", "scattered weights", "rows sorted by expert"]
+WAYS = [
+    *((dispatch, "trace") for dispatch in DISPATCHES),
+    *(pytest.param(dispatch, "export", marks=pytest.mark.slow) for dispatch in DISPATCHES[:2]),
+]
+
+
 @pytest.mark.parametrize("routing", ROUTINGS)
-@pytest.mark.parametrize("dispatch", ["matrices of each row", "scattered weights", "rows sorted by expert"])
-def test_experts_take_all(routing, dispatch):
+@pytest.mark.parametrize(("dispatch", "via"), WAYS)
+def test_experts_take_all(routing, dispatch, via):
     model, x = Mixture(routing, dispatch), torch.randn(3, WIDTH, dtype=torch.float64)
     tolerance = 1e-5 if dispatch == "rows sorted by expert" else 1e-10
     composite = rf.composites.attnlrp(epsilon=1e-14, stabilizer=1e-14)
-    captured = rf.capture(model, via="trace" if dispatch == "rows sorted by expert" else "export", example_inputs=x)
+    captured = rf.capture(model, via=via, example_inputs=x)
     output, relevance = rf.gradient(rf.lrp(captured, composite))(x, lambda y: y)
     model.detached, leaf = True, x.clone().requires_grad_()
     (wanted,) = torch.autograd.grad(model(leaf), leaf, torch.ones_like(output))
@@ -81,7 +88,7 @@ def test_experts_take_all(routing, dispatch):
 
 def test_equal_shares_show_what_the_router_would_have_received():
     model, x = Mixture(ROUTINGS[0], "matrices of each row"), torch.randn(3, WIDTH, dtype=torch.float64)
-    captured = rf.capture(model, via="export", example_inputs=x)
+    captured = rf.capture(model, example_inputs=x)
     shared = rf.composites.mixed(rf.composites.by_type({"product": rf.rules.bilinear()}), rf.composites.attnlrp())
     seen = []
     for composite in (rf.composites.attnlrp(), shared):
