@@ -4,7 +4,7 @@ Cliff's δ = P(X > Y) − P(X < Y) lies in [−1, 1] for numbers of any scale an
 difference of the two shares, so that all evidence has one scale.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,7 @@ def delta_interval(delta: float, m: int, n: int, level: float = 0.05) -> tuple[f
 
     if not np.isfinite(delta):
         return np.nan, np.nan
+    root: Any = optimize.brentq
     found, z, pairs = (delta + 1) / 2, float(special.ndtri(1 - level / 2)), (m + n) / 2 - 1
 
     def outside(theta: float) -> float:
@@ -83,8 +84,8 @@ def delta_interval(delta: float, m: int, n: int, level: float = 0.05) -> tuple[f
         return abs(found - theta) - z * spread**0.5
 
     # at 0 and 1 themselves nothing is spread, which would be taken for a bound
-    low = 0.0 if found == 0 else float(optimize.brentq(outside, 0, min(found, 1 - 1e-9)))
-    high = 1.0 if found == 1 else float(optimize.brentq(outside, max(found, 1e-9), 1))
+    low = 0.0 if found == 0 else float(root(outside, 0, min(found, 1 - 1e-9)))
+    high = 1.0 if found == 1 else float(root(outside, max(found, 1e-9), 1))
     return 2 * low - 1, 2 * high - 1
 
 
@@ -148,9 +149,7 @@ def rank_sum_p(values: NDArray, inside: NDArray, *, seed: int = 0) -> float:
     return (exceeded + 1) / (times + 1)
 
 
-def _drawn_sums(
-    rng: np.random.Generator, rank: NDArray, of: NDArray, counts: NDArray, k: int, times: int
-) -> NDArray[np.float64]:
+def _drawn_sums(rng: np.random.Generator, rank: NDArray, of: NDArray, counts: NDArray, k: int, times: int) -> NDArray:
     """Sum the ranks of k samples drawn without replacement, so many times."""
     if k > SMALL:
         return rng.multivariate_hypergeometric(counts, k, size=times, method="marginals") @ rank

@@ -1,0 +1,247 @@
+"""What a finding is: where its samples differ from the rest of their class, what they have there, and who they are."""
+
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from relfunc.schema import ATTRIBUTION, CHANNEL, CLUSTERING, INPUT, SAMPLE, X, Y, categories
+
+from .._kernels.images import properties
+from ..errors import DataError, listed
+from ..results.rank import ranking
+from ..results.table import CATEGORY
+from ..roles import CLUSTER
+from .against_rest import Evidence, Named, checked_level, of_numbers, of_variable, tabled
+from .known import Known, Metadata, in_blocks, known, labels_of, positions
+from .region import FOLDS, Region, find, has_input, shares, smoothed
+
+FINDING: Final = "finding"
+WHOLE: Final = "whole input"
+REGION: Final = "region"
+SHARE: Final = "share_in_region"
+SIGNIFICANT: Final = "significant"
+
+
+def findings(
+    tree: xr.DataTree,
+    data: xr.Dataset,
+    *,
+    table: xr.Dataset | None = None,
+    significant_only: bool = True,
+    metadata: Metadata = None,
+    level: float = 0.05,
+    correction: str = "holm",
+    smoothing: float | None = None,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Say what distinguishes each finding, a cluster, from the rest of its category: where, what, and in whom.
+
+    - *Where*: the region of the input in which the cluster has more of its relevance. The difference of the mean
+      shares of absolute relevance is cut by Otsu's threshold [1]_; how much of a sample's relevance lies there is
+      measured with the region that the samples of other folds give.
+    - *What*: brightness, contrast, sharpness [2]_, colour and fine detail of the inputs, everywhere and in the region.
+    - *Who*: what is known of the samples. Numbers and dates are compared by the Mann–Whitney test, values of anything
+      else by how often they occur, with Fisher's exact test. Both hold for clusters of a few samples.
+
+    Effects are Cliff's δ [3]_ in [−1, 1] with the intervals of [4]_, which of shares is their difference. P-values
+    are corrected over all tests of a finding.
+
+    The clusters were found in the relevance, so that a test of the relevance itself says how well the region describes
+    the cluster, and not whether there is one: that is what the ranking says. Inputs are tested in a region that was
+    found in relevance, and relevance follows the input; metadata had no part in it.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        As :func:`analysis.run` returns it.
+    data : xarray.Dataset
+        The attributions it is of. May be opened lazily: they are read twice, in blocks.
+    table : xarray.Dataset, optional
+        Which clusters: ``category``, ``clustering`` and ``cluster``, as :func:`analysis.ranking` returns them, which
+        is called if this is not given.
+    significant_only : bool
+        Whether to leave out those that the ranking does not call ``significant``, where it says so.
+    metadata : xarray.Dataset or sequence of str, optional
+        Variables over ``sample``, matched by its coordinate; or names of such variables of ``data``; by default all of
+        those. What follows of prediction and label, ``predicted_class``, ``confidence`` and ``correct``, comes with
+        them.
+    level : float
+        Up to which corrected p-value a test is ``significant``, and one minus the coverage of each interval.
+    correction : {"holm", "benjamini-hochberg"}
+        Of a finding's tests: the chance of any false one, or the expected share of false ones, is at most ``level``.
+    smoothing : float, optional
+        Standard deviation, in pixels, of the Gaussian that heatmaps are smoothed by; by default 0.5, and for sides of
+        more than 64 pixels a 128th of the longer one.
+    seed : int
+        Of the folds, and of the draws of permutation tests.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over ``finding``, most suspicious first: ``category``, ``clustering``, ``cluster``, ``size`` and ``n``;
+        ``not_tested``, which variables could not be tested and why; ``region`` (over a heatmap's dimensions, bool) and
+        ``region_area``, its share of the input; ``relevance_inside`` and ``relevance_outside``, the mean shares of relevance of the cluster and of the rest; if
+        the data have them, the mean inputs ``input_inside`` and ``input_outside``, and ``input_difference``.
+
+        Over ``test``, each of the finding ``finding_of_test``: ``kind`` ("relevance", "input" or "metadata"),
+        ``variable`` and ``value`` (of metadata the value whose share is compared, if it is no number; of inputs
+        "region" or "whole input"), ``inside`` and ``outside`` (``measure`` says what of the cluster and of the rest),
+        ``n_inside`` and ``n_outside``, where it is known; ``effect``, ``effect_low`` and ``effect_high``;
+        ``p_value``, ``p_adjusted`` and ``significant``.
+
+        Attributes say how it was computed.
+
+    Raises
+    ------
+    DataError
+        If the tree is not of these data, or metadata or a cluster are missing.
+
+    References
+    ----------
+    .. [1] Otsu 1979, A threshold selection method from gray-level histograms, IEEE Transactions on Systems, Man, and
+       Cybernetics 9.
+    .. [2] Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy, ICPR.
+    .. [3] Cliff 1993, Dominance statistics: ordinal analyses to answer ordinal questions, Psychological Bulletin 114.
+    .. [4] Newcombe 2006, Confidence intervals for an effect size measure based on the Mann–Whitney statistic, part 2,
+       and Newcombe 1998, Interval estimation for the difference between independent proportions, Statistics in
+       Medicine 25 and 17.
+
+    Examples
+    --------
+    >>> from analysis import run, spray
+    >>> rng = np.random.default_rng(0)
+    >>> marked = np.arange(40) < 12
+    >>> heat = rng.uniform(0, 0.1, size=(40, 6, 6)) + np.eye(6)
+    >>> heat[marked, 0, 3:] += 5
+    >>> data = xr.Dataset({"attribution": (("sample", "y", "x"), heat)}, {"sample": range(40)})
+    >>> data["hospital"] = "sample", np.where(marked, "A", "B")
+    >>> found = findings(run(spray(tsne=False), data, by=None), data, significant_only=False)
+    >>> found["region"].values[0, 0]
+    array([False, False, False,  True,  True,  True])
+    >>> of = found["kind"] == "metadata"
+    >>> found["variable"].values[of], found["value"].values[of], found["effect"].values[of]
+    (array(['hospital'], dtype='<U15'), array(['A'], dtype='<U11'), array([1.]))
+    """
+    checked_level(level, "findings")
+    if ATTRIBUTION not in data:
+        raise DataError(f"findings: the data have no variable '{ATTRIBUTION}', only {listed(data.data_vars)}")
+    chosen = _chosen(ranking(tree) if table is None else table, significant_only)
+    about = known(data, metadata, "findings")
+    nodes = categories(tree)
+    found: list[Region] = []
+    rows: list[Evidence] = []
+    of: list[int] = []
+    heads: list[dict[str, Any]] = []
+    for number, (category, clustering, cluster) in enumerate(chosen):
+        if category not in nodes:
+            raise DataError(f"findings: no category '{category}' in the analysis; there are {listed(nodes)}")
+        index = positions(nodes[category], data, f"findings: category '{category}'")
+        inside = labels_of(nodes[category], clustering, f"findings: category '{category}'") == cluster
+        if not 0 < inside.sum() < inside.size:
+            raise DataError(
+                f"findings: cluster {cluster} of '{clustering}' has {inside.sum()} of the {inside.size} samples of "
+                f"category '{category}': there is nothing to compare"
+            )
+        region = find(data, index, inside, smoothing, seed)
+        own = _measured(data, index, inside, region, smoothing, level, seed)
+        who, untested = _metadata(about, index, inside, level, seed)
+        own += who
+        found.append(region)
+        rows += own
+        of += [number] * len(own)
+        head = {CATEGORY: category, CLUSTERING: clustering, CLUSTER: cluster, "size": int(inside.sum())}
+        heads.append(head | {"n": inside.size, "not_tested": untested})
+    attrs = {
+        "level": level,
+        "correction": f"{correction}, over the tests of each finding",
+        "effect": "Cliff's delta, of shares their difference",
+        "region": "difference of mean shares of absolute relevance, by Otsu's threshold; measured in other folds",
+        "folds": FOLDS,
+        "smoothing": smoothed(data, smoothing),
+        "seed": seed,
+    }
+    described = xr.Dataset(_columns(heads) | _maps(found, data), attrs=attrs)
+    return described.merge(tabled(rows, of, level, correction, "findings"), combine_attrs="override")
+
+
+def _chosen(table: xr.Dataset, significant_only: bool) -> list[tuple[str, str, int]]:
+    for name in (CATEGORY, CLUSTERING, CLUSTER):
+        if name not in table.variables:
+            raise DataError(f"findings: 'table' has no '{name}': give what analysis.ranking returns, or rows of it")
+    categories, clusterings, clusters = (np.atleast_1d(table[name].values) for name in (CATEGORY, CLUSTERING, CLUSTER))
+    there = clusters >= 0
+    if significant_only and SIGNIFICANT in table:
+        there &= np.atleast_1d(table[SIGNIFICANT].values).astype(bool)
+    rows = zip(categories[there], clusterings[there], clusters[there], strict=True)
+    return [(str(category), str(clustering), int(cluster)) for category, clustering, cluster in rows]
+
+
+def _measured(
+    data: xr.Dataset,
+    index: NDArray,
+    inside: NDArray,
+    region: Region,
+    smoothing: float | None,
+    level: float,
+    seed: int,
+) -> list[Evidence]:
+    """Test the relevance in the region, and of what the inputs look like."""
+    images = has_input(data) and {Y, X} <= set(data[INPUT].dims)
+    names = [ATTRIBUTION, INPUT] if images else [ATTRIBUTION]
+    columns: dict[Named, NDArray] = {}
+    for part, block in in_blocks(data, names, index):
+        heat = shares(block[ATTRIBUTION], smoothed(data, smoothing))
+        masks = region.held_out[region.fold[part]]
+        measured = {Named("relevance", SHARE, REGION): (heat * masks).reshape(len(heat), -1).sum(1)}
+        if images:
+            values = block[INPUT].transpose(SAMPLE, ..., Y, X).values
+            values = values.reshape(len(values), -1, *values.shape[-2:])
+            places = {WHOLE: np.ones(values.shape[-2:], bool)}
+            if region.dims == (Y, X) and region.mask.any() and region.mask.shape == values.shape[-2:]:
+                places[REGION] = region.mask
+            found = properties(values, places)
+            measured |= {Named("input", what, place): column for (place, what), column in found.items()}
+        for name, column in measured.items():
+            columns.setdefault(name, np.empty(inside.size))[part] = column
+    differing = {name: column for name, column in columns.items() if np.ptp(column) > 0}
+    return [of_numbers(name, column, inside, level, seed, "mean") for name, column in differing.items()]
+
+
+def _metadata(about: Known, index: NDArray, inside: NDArray, level: float, seed: int) -> tuple[list[Evidence], str]:
+    """Test what is known of the samples, and say which of it could not be tested and why."""
+    tests: list[Evidence] = []
+    untested: list[str] = []
+    for name, values in about.items():
+        own, why = of_variable(name, values[index], inside, level, seed=seed)
+        tests += own
+        if why:
+            untested.append(f"{name}: {why}")
+    return tests, "; ".join(untested)
+
+
+def _columns(heads: list[dict[str, Any]]) -> dict[str, Any]:
+    kinds = {CATEGORY: str, CLUSTERING: str, CLUSTER: np.int64, "size": np.int64, "n": np.int64, "not_tested": str}
+    return {name: (FINDING, np.array([head[name] for head in heads], kind)) for name, kind in kinds.items()}
+
+
+def _maps(found: list[Region], data: xr.Dataset) -> dict[str, Any]:
+    """Lay regions and mean heatmaps and inputs out over ``finding``."""
+    dims = tuple(str(dim) for dim in data[ATTRIBUTION].dims if dim not in (SAMPLE, CHANNEL))
+    shape = tuple(data.sizes[dim] for dim in dims)
+
+    def stacked(arrays: list[NDArray], dtype: Any) -> NDArray:
+        return np.stack(arrays).astype(dtype) if arrays else np.empty((0, *shape), dtype)
+
+    maps: dict[str, Any] = {
+        "region": ((FINDING, *dims), stacked([one.mask for one in found], bool)),
+        "region_area": (FINDING, np.array([one.mask.mean() for one in found], float)),
+        "relevance_inside": ((FINDING, *dims), stacked([one.relevance[0] for one in found], np.float32)),
+        "relevance_outside": ((FINDING, *dims), stacked([one.relevance[1] for one in found], np.float32)),
+    }
+    inputs = [one.inputs for one in found if one.inputs]
+    if inputs:
+        within, outside = (xr.concat([pair[k] for pair in inputs], FINDING).astype(np.float32) for k in (0, 1))
+        maps |= {"input_inside": within, "input_outside": outside, "input_difference": within - outside}
+    return maps

@@ -1,0 +1,170 @@
+"""What is known of each sample, beside its input and attribution: the user's variables, and how the model did."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from relfunc.files.stack import as_slice
+from relfunc.keys import blocks
+from relfunc.schema import CLASS, CLUSTER_GROUP, INDEX, LABEL, PREDICTION, SAMPLE, TARGET, members
+
+from ..errors import DataError, listed
+
+PREDICTED: Final = "predicted_class"
+CONFIDENCE: Final = "confidence"
+CORRECT: Final = "correct"
+
+Metadata = xr.Dataset | Sequence[str] | None
+Known = dict[str, NDArray]
+
+
+def positions(node: xr.DataTree, data: xr.Dataset, where: str) -> NDArray[np.intp]:
+    """Return where a category's samples stand in the data it is of.
+
+    Raises
+    ------
+    DataError
+        If other samples stand there.
+    """
+    labels = node.to_dataset()
+    index = labels[INDEX].values
+    n = data.sizes[SAMPLE]
+    if SAMPLE in data.coords:
+        held = data[SAMPLE].values
+        if index.size and (index.max() >= n or not np.array_equal(held[index], labels[SAMPLE].values)):
+            raise DataError(f"{where}: the analysis is not of these data: its samples have other identifiers there")
+    elif index.size and index.max() >= n:
+        raise DataError(f"{where}: the analysis is not of these data, which have {n} samples only")
+    return index
+
+
+def labels_of(node: xr.DataTree, clustering: str, where: str) -> NDArray[np.intp]:
+    """Return the cluster of each sample of a category."""
+    there = members(node, CLUSTER_GROUP)
+    if clustering not in there:
+        raise DataError(f"{where}: no clustering '{clustering}'; there are {listed(there)}")
+    return there[clustering].values
+
+
+def in_blocks(data: xr.Dataset, names: Sequence[str], index: NDArray) -> Iterator[tuple[slice, xr.Dataset]]:
+    """Read variables of some samples, a block of them at a time: which of ``index``, and their values.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        May be opened lazily.
+    names : sequence of str
+        Variables over ``sample``.
+    index : ndarray of int
+        Positions of samples.
+    """
+    chosen = data[list(names)]
+    row = sum(chosen[name].nbytes for name in names) // max(1, data.sizes[SAMPLE])
+    for part in blocks.cut((len(index),), row):
+        yield part, chosen.isel({SAMPLE: as_slice(index[part])}).load()
+
+
+def known(data: xr.Dataset, metadata: Metadata, where: str) -> Known:
+    """Return what is known of each sample, by name: the metadata, and what follows of prediction and label.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        Attributions.
+    metadata : xarray.Dataset or sequence of str, optional
+        Variables over ``sample``, matched by its coordinate if it has one; or names of such variables of ``data``; by
+        default all of them.
+    where : str
+        The function that messages name.
+
+    Returns
+    -------
+    dict
+        From name to one value for each sample of ``data``; classes by their names. ``predicted_class``,
+        ``confidence`` (the largest output, as a probability: by softmax unless it is one) and ``correct`` are those
+        of the prediction and label, unless the metadata have such variables themselves.
+
+    Raises
+    ------
+    DataError
+        If there is no such variable, or a sample that the metadata do not have.
+    """
+    found = outcome(data)
+    source = metadata if isinstance(metadata, xr.Dataset) else data
+    if metadata is None or isinstance(metadata, xr.Dataset):
+        names = [str(name) for name, values in source.data_vars.items() if values.dims == (SAMPLE,)]
+    else:
+        names = list(metadata)
+    if isinstance(metadata, xr.Dataset):
+        source = _matched(metadata, data, where)
+    for name in names:
+        if name not in source.variables or source[name].dims != (SAMPLE,):
+            there = listed(key for key, values in source.data_vars.items() if values.dims == (SAMPLE,))
+            raise DataError(f"{where}: metadata '{name}' is no variable over 'sample' alone; there are {there}")
+        found[name] = source[name].values
+    for name in (LABEL, TARGET):
+        if name in found and source is data:
+            found[name] = _class_names(data, found[name])
+    return found
+
+
+def outcome(data: xr.Dataset) -> Known:
+    """Return the class that each sample is predicted to be, how surely, and whether that is its label.
+
+    Of predictions of one class, or none, nothing follows; nor whether they are right where labels are several.
+
+    Examples
+    --------
+    >>> data = xr.Dataset({"prediction": (("sample", "class"), [[0.9, 0.1], [0.2, 0.8]]), "label": ("sample", [0, 0])})
+    >>> {name: values.tolist() for name, values in outcome(data).items()}
+    {'predicted_class': ['0', '1'], 'confidence': [0.9, 0.8], 'correct': [True, False]}
+    """
+    if PREDICTION not in data or data[PREDICTION].dims != (SAMPLE, CLASS) or data.sizes[CLASS] < 2:
+        return {}
+    n = data.sizes[SAMPLE]
+    best, confidence = np.empty(n, np.int64), np.empty(n)
+    for part, block in in_blocks(data, [PREDICTION], np.arange(n)):
+        output = block[PREDICTION].values.astype(np.float64)
+        best[part] = output.argmax(1)
+        probable = (output >= 0).all(1) & (abs(output.sum(1) - 1) < 1e-3)
+        largest = output.max(1)
+        confidence[part] = np.where(probable, largest, 1 / np.exp(output - largest[:, None]).sum(1))
+    found = {PREDICTED: _class_names(data, best), CONFIDENCE: confidence}
+    if LABEL in data and data[LABEL].dims == (SAMPLE,):
+        found[CORRECT] = best == data[LABEL].values
+    return found
+
+
+def _class_names(data: xr.Dataset, numbers: NDArray) -> NDArray:
+    if CLASS not in data.sizes or not np.issubdtype(numbers.dtype, np.integer):
+        return numbers
+    names = data[CLASS].values.astype(str) if CLASS in data.coords else np.arange(data.sizes[CLASS]).astype(str)
+    if numbers.size and (numbers.min() < 0 or numbers.max() >= len(names)):
+        return numbers
+    return names[numbers]
+
+
+def _matched(metadata: xr.Dataset, data: xr.Dataset, where: str) -> xr.Dataset:
+    """Bring metadata into the order of the data."""
+    if SAMPLE not in metadata.coords or SAMPLE not in data.coords:
+        if metadata.sizes.get(SAMPLE) != data.sizes[SAMPLE]:
+            raise DataError(
+                f"{where}: the metadata are of {metadata.sizes.get(SAMPLE, 0)} samples and have no identifiers, the "
+                f"data of {data.sizes[SAMPLE]}: give them the coordinate 'sample'"
+            )
+        return metadata
+    of, sought = metadata[SAMPLE].to_index(), data[SAMPLE].values
+    if not of.is_unique:
+        twice = of[of.duplicated()][0]
+        raise DataError(f"{where}: the metadata have sample '{twice}' more than once: keep one of each")
+    at = of.get_indexer(sought)
+    if (at < 0).any():
+        lacking = sought[at < 0]
+        raise DataError(
+            f"{where}: the metadata lack {len(lacking)} samples, such as '{lacking[0]}': add them, with NaN or an "
+            "empty text where nothing is known"
+        )
+    return metadata.isel({SAMPLE: at})
