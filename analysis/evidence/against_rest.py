@@ -148,7 +148,7 @@ def of_variable(
         if np.unique(seen).size > 1:
             tests.append(of_numbers(Named("metadata", variable), numbers, inside, level, seed, measure))
     else:
-        for value, yes in tested_values(values, missing).items():
+        for value, yes in frequent_values(values, missing).items():
             tests.append(of_yes_or_no(Named("metadata", variable, value), yes, inside, level))
     if SMALLEST <= missing.sum() <= missing.size - SMALLEST:
         tests.append(of_yes_or_no(Named("metadata", variable, MISSING), missing, inside, level))
@@ -160,21 +160,21 @@ def of_variable(
     return [], f"none of its {different} values occurs in {SMALLEST} samples"
 
 
-def tested_values(values: NDArray, missing: NDArray) -> dict[str, NDArray[np.bool]]:
-    """Return who has each value of a variable that is tested, the commonest first; of two complements only one.
+def frequent_values(values: NDArray, missing: NDArray, *, both: bool = False) -> dict[str, NDArray[np.bool]]:
+    """Return who has each value of a variable that is tested, the commonest first; of two, one, unless ``both``.
 
     Examples
     --------
-    >>> list(tested_values(np.array(["a"] * 9 + ["b"] * 7 + ["c"] * 5 + ["d"]), np.zeros(22, bool)))
+    >>> list(frequent_values(np.array(["a"] * 9 + ["b"] * 7 + ["c"] * 5 + ["d"]), np.zeros(22, bool)))
     ['a', 'b', 'c']
-    >>> list(tested_values(np.arange(12) < 5, np.zeros(12, bool)))
+    >>> list(frequent_values(np.arange(12) < 5, np.zeros(12, bool)))
     ['True']
     """
     text = np.where(missing, "", values.astype(str))
     different, of, counts = np.unique(text[~missing], return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     enough = [int(k) for k in order if SMALLEST <= counts[k] <= values.size - SMALLEST][:MOST_VALUES]
-    if different.size == 2 and not missing.any():  # what one value tells, the other does
+    if different.size == 2 and not missing.any() and not both:  # what one value tells, the other does
         enough = enough[:1] and [1] if values.dtype.kind == "b" else enough[-1:]
     at = np.flatnonzero(~missing)
     found: dict[str, NDArray[np.bool]] = {}

@@ -1,5 +1,6 @@
 """Where the model fails: clusters and values of metadata, by how far their accuracy falls behind the rest."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -13,7 +14,7 @@ from .._kernels.proportions import fisher_p, newcombe, wilson
 from ..errors import DataError
 from ..results.table import CATEGORY
 from ..roles import CLUSTER, choice
-from .against_rest import CORRECTIONS, SMALLEST, checked_level, is_missing, is_ordered, tested_values
+from .against_rest import CORRECTIONS, SMALLEST, checked_level, frequent_values, is_missing, is_ordered
 from .known import CONFIDENCE, CORRECT, Metadata, known, positions
 
 SLICE: Final = "slice"
@@ -90,8 +91,8 @@ def slices(
     >>> site = np.array(["A", "B", "C", "D"] * 10)
     >>> data = xr.Dataset({"correct": ("sample", site != "C"), "site": ("sample", site)})
     >>> found = slices(None, data)
-    >>> found["value"].values[0], found["gap"].values[0], found["significant"].values
-    ('C', -1.0, array([ True, False, False, False]))
+    >>> found["value"].values.tolist(), found["gap"].values.round(2), found["significant"].values
+    (['C', 'A', 'B', 'D'], array([-1.  ,  0.33,  0.33,  0.33]), array([ True, False, False, False]))
     """
     checked_level(level, "slices")
     correct_p = CORRECTIONS[choice(correction, tuple(CORRECTIONS), "correction", "slices")]
@@ -176,7 +177,9 @@ def _values(about: dict[str, NDArray]) -> Iterator[Slice]:
         missing = is_missing(values)
         if missing.all():
             continue
-        quarters = _quarters(values, missing) if is_ordered(values[~missing]) else tested_values(values, missing)
+        quarters = (
+            _quarters(values, missing) if is_ordered(values[~missing]) else frequent_values(values, missing, both=True)
+        )
         for value, inside in quarters.items():
             own, rest = np.flatnonzero(inside & ~missing), np.flatnonzero(~inside & ~missing)
             yield Slice("metadata", "", variable, value, -1, own, rest)
@@ -187,5 +190,5 @@ def _quarters(values: NDArray, missing: NDArray) -> dict[str, NDArray[np.bool]]:
     part = np.full(values.size, -1)
     part[~missing] = np.searchsorted(bounds, values[~missing])
     shown = [str(bound) if bound.dtype.kind in "mM" else f"{bound:.6g}" for bound in bounds]
-    names = [f"≤ {shown[0]}", *(f"> {a}, ≤ {b}" for a, b in zip(shown, shown[1:], strict=False)), f"> {shown[-1]}"]
+    names = [f"≤ {shown[0]}", *(f"> {a}, ≤ {b}" for a, b in itertools.pairwise(shown)), f"> {shown[-1]}"]
     return {name: part == k for k, name in enumerate(names)}

@@ -82,8 +82,9 @@ def findings(
     xarray.Dataset
         Over ``finding``, most suspicious first: ``category``, ``clustering``, ``cluster``, ``size`` and ``n``;
         ``not_tested``, which variables could not be tested and why; ``region`` (over a heatmap's dimensions, bool) and
-        ``region_area``, its share of the input; ``relevance_inside`` and ``relevance_outside``, the mean shares of relevance of the cluster and of the rest; if
-        the data have them, the mean inputs ``input_inside`` and ``input_outside``, and ``input_difference``.
+        ``region_area``, its share of the input; ``relevance_inside`` and ``relevance_outside``, the mean shares of
+        relevance of the cluster and of the rest; if the data have them, the mean inputs ``input_inside`` and
+        ``input_outside``, and ``input_difference``.
 
         Over ``test``, each of the finding ``finding_of_test``: ``kind`` ("relevance", "input" or "metadata"),
         ``variable`` and ``value`` (of metadata the value whose share is compared, if it is no number; of inputs
@@ -120,9 +121,9 @@ def findings(
     >>> found = findings(run(spray(tsne=False), data, by=None), data, significant_only=False)
     >>> found["region"].values[0, 0]
     array([False, False, False,  True,  True,  True])
-    >>> of = found["kind"] == "metadata"
-    >>> found["variable"].values[of], found["value"].values[of], found["effect"].values[of]
-    (array(['hospital'], dtype='<U15'), array(['A'], dtype='<U11'), array([1.]))
+    >>> found = found.isel(test=(found["kind"] == "metadata").values)
+    >>> [found[name].item() for name in ("variable", "value", "effect")]
+    ['hospital', 'A', 1.0]
     """
     checked_level(level, "findings")
     if ATTRIBUTION not in data:

@@ -107,7 +107,7 @@ def known(data: xr.Dataset, metadata: Metadata, where: str) -> Known:
         found[name] = source[name].values
     for name in (LABEL, TARGET):
         if name in found and source is data:
-            found[name] = _class_names(data, found[name])
+            found[name] = class_names(data, found[name])
     return found
 
 
@@ -132,13 +132,20 @@ def outcome(data: xr.Dataset) -> Known:
         probable = (output >= 0).all(1) & (abs(output.sum(1) - 1) < 1e-3)
         largest = output.max(1)
         confidence[part] = np.where(probable, largest, 1 / np.exp(output - largest[:, None]).sum(1))
-    found = {PREDICTED: _class_names(data, best), CONFIDENCE: confidence}
+    found = {PREDICTED: class_names(data, best), CONFIDENCE: confidence}
     if LABEL in data and data[LABEL].dims == (SAMPLE,):
         found[CORRECT] = best == data[LABEL].values
     return found
 
 
-def _class_names(data: xr.Dataset, numbers: NDArray) -> NDArray:
+def class_names(data: xr.Dataset, numbers: NDArray) -> NDArray:
+    """Return the names of classes by their numbers; what is no number of a class stays as it is.
+
+    Examples
+    --------
+    >>> class_names(xr.Dataset(coords={"class": ["cat", "dog"]}), np.array([1, 0]))
+    array(['dog', 'cat'], dtype='<U3')
+    """
     if CLASS not in data.sizes or not np.issubdtype(numbers.dtype, np.integer):
         return numbers
     names = data[CLASS].values.astype(str) if CLASS in data.coords else np.arange(data.sizes[CLASS]).astype(str)
