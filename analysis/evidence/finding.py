@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from relfunc.schema import ATTRIBUTION, CHANNEL, CLUSTERING, INPUT, SAMPLE, X, Y, categories
+from relfunc.schema import ATTRIBUTION, CHANNEL, CLUSTERING, INPUT, SAMPLE, X, Y
 
 from .._kernels.images import properties
 from ..errors import DataError, listed
@@ -14,7 +14,7 @@ from ..results.rank import ranking
 from ..results.table import CATEGORY
 from ..roles import CLUSTER
 from .against_rest import Evidence, Named, checked_level, of_numbers, of_variable, tabled
-from .known import Known, Metadata, in_blocks, known, labels_of, positions
+from .known import Known, Metadata, cluster_of, in_blocks, known, rows_of
 from .region import FOLDS, Region, find, has_input, shares, smoothed
 
 FINDING: Final = "finding"
@@ -128,32 +128,25 @@ def findings(
     checked_level(level, "findings")
     if ATTRIBUTION not in data:
         raise DataError(f"findings: the data have no variable '{ATTRIBUTION}', only {listed(data.data_vars)}")
-    chosen = _chosen(ranking(tree) if table is None else table, significant_only)
+    table = ranking(tree) if table is None else table
+    if significant_only and SIGNIFICANT in table:
+        table = table.where(table[SIGNIFICANT].astype(bool), drop=True)
     about = known(data, metadata, "findings")
-    nodes = categories(tree)
     found: list[Region] = []
-    rows: list[Evidence] = []
+    tests: list[Evidence] = []
     of: list[int] = []
     heads: list[dict[str, Any]] = []
-    for number, (category, clustering, cluster) in enumerate(chosen):
-        if category not in nodes:
-            raise DataError(f"findings: no category '{category}' in the analysis; there are {listed(nodes)}")
-        index = positions(nodes[category], data, f"findings: category '{category}'")
-        inside = labels_of(nodes[category], clustering, f"findings: category '{category}'") == cluster
-        if not 0 < inside.sum() < inside.size:
-            raise DataError(
-                f"findings: cluster {cluster} of '{clustering}' has {inside.sum()} of the {inside.size} samples of "
-                f"category '{category}': there is nothing to compare"
-            )
+    for number, row in enumerate(rows_of(table, "findings")):
+        index, inside = cluster_of(tree, row, data, "findings")
         region = find(data, index, inside, smoothing, seed)
         own = _measured(data, index, inside, region, smoothing, level, seed)
         who, untested = _metadata(about, index, inside, level, seed)
         own += who
         found.append(region)
-        rows += own
+        tests += own
         of += [number] * len(own)
-        head = {CATEGORY: category, CLUSTERING: clustering, CLUSTER: cluster, "size": int(inside.sum())}
-        heads.append(head | {"n": inside.size, "not_tested": untested})
+        head = dict(zip((CATEGORY, CLUSTERING, CLUSTER), row, strict=True))
+        heads.append(head | {"size": int(inside.sum()), "n": inside.size, "not_tested": untested})
     attrs = {
         "level": level,
         "correction": f"{correction}, over the tests of each finding",
@@ -164,19 +157,7 @@ def findings(
         "seed": seed,
     }
     described = xr.Dataset(_columns(heads) | _maps(found, data), attrs=attrs)
-    return described.merge(tabled(rows, of, level, correction, "findings"), combine_attrs="override")
-
-
-def _chosen(table: xr.Dataset, significant_only: bool) -> list[tuple[str, str, int]]:
-    for name in (CATEGORY, CLUSTERING, CLUSTER):
-        if name not in table.variables:
-            raise DataError(f"findings: 'table' has no '{name}': give what analysis.ranking returns, or rows of it")
-    categories, clusterings, clusters = (np.atleast_1d(table[name].values) for name in (CATEGORY, CLUSTERING, CLUSTER))
-    there = clusters >= 0
-    if significant_only and SIGNIFICANT in table:
-        there &= np.atleast_1d(table[SIGNIFICANT].values).astype(bool)
-    rows = zip(categories[there], clusterings[there], clusters[there], strict=True)
-    return [(str(category), str(clustering), int(cluster)) for category, clustering, cluster in rows]
+    return described.merge(tabled(tests, of, level, correction, "findings"), combine_attrs="override")
 
 
 def _measured(

@@ -9,9 +9,22 @@ from numpy.typing import NDArray
 
 from relfunc.files.stack import as_slice
 from relfunc.keys import blocks
-from relfunc.schema import CLASS, CLUSTER_GROUP, INDEX, LABEL, PREDICTION, SAMPLE, TARGET, members
+from relfunc.schema import (
+    CLASS,
+    CLUSTER_GROUP,
+    CLUSTERING,
+    INDEX,
+    LABEL,
+    PREDICTION,
+    SAMPLE,
+    TARGET,
+    categories,
+    members,
+)
 
 from ..errors import DataError, listed
+from ..results.table import CATEGORY
+from ..roles import CLUSTER
 
 PREDICTED: Final = "predicted_class"
 CONFIDENCE: Final = "confidence"
@@ -41,12 +54,59 @@ def positions(node: xr.DataTree, data: xr.Dataset, where: str) -> NDArray[np.int
     return index
 
 
-def labels_of(node: xr.DataTree, clustering: str, where: str) -> NDArray[np.intp]:
-    """Return the cluster of each sample of a category."""
-    there = members(node, CLUSTER_GROUP)
+def cluster_of(
+    tree: xr.DataTree, row: tuple[str, str, int], data: xr.Dataset, where: str
+) -> tuple[NDArray[np.intp], NDArray[np.bool]]:
+    """Return where a category's samples stand in the data, and which of them are in a cluster.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        As :func:`analysis.run` returns it.
+    row : tuple of str, str and int
+        Category, clustering and cluster.
+    data : xarray.Dataset
+        The attributions it is of.
+    where : str
+        The function that messages name.
+
+    Raises
+    ------
+    DataError
+        If there is no such cluster, or no other samples.
+    """
+    category, clustering, cluster = row
+    nodes = categories(tree)
+    if category not in nodes:
+        raise DataError(f"{where}: no category '{category}' in the analysis; there are {listed(nodes)}")
+    there = members(nodes[category], CLUSTER_GROUP)
     if clustering not in there:
-        raise DataError(f"{where}: no clustering '{clustering}'; there are {listed(there)}")
-    return there[clustering].values
+        raise DataError(f"{where}: category '{category}' has no clustering '{clustering}', only {listed(there)}")
+    index = positions(nodes[category], data, f"{where}: category '{category}'")
+    inside = there[clustering].values == cluster
+    if not 0 < inside.sum() < inside.size:
+        raise DataError(
+            f"{where}: cluster {cluster} of '{clustering}' has {inside.sum()} of the {inside.size} samples of category "
+            f"'{category}': there is nothing to compare"
+        )
+    return index, inside
+
+
+def rows_of(table: xr.Dataset, where: str) -> list[tuple[str, str, int]]:
+    """Return category, clustering and cluster of each row of a ranking that names a cluster.
+
+    Examples
+    --------
+    >>> rows = {"clustering": ("category", ["kmeans-02", ""]), "cluster": ("category", [1, -1])}
+    >>> rows_of(xr.Dataset(rows, {"category": ["cat", "dog"]}), "doctest")
+    [('cat', 'kmeans-02', 1)]
+    """
+    names = (CATEGORY, CLUSTERING, CLUSTER)
+    for name in names:
+        if name not in table.variables:
+            raise DataError(f"{where}: 'table' has no '{name}': give what analysis.ranking returns, or rows of it")
+    rows = zip(*(np.atleast_1d(table[name].values) for name in names), strict=True)
+    return [(str(category), str(clustering), int(cluster)) for category, clustering, cluster in rows if cluster >= 0]
 
 
 def in_blocks(data: xr.Dataset, names: Sequence[str], index: NDArray) -> Iterator[tuple[slice, xr.Dataset]]:

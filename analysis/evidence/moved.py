@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from relfunc.keys import blocks
-from relfunc.schema import ATTRIBUTION, CLASS, CLUSTERING, LABEL, SAMPLE, categories
+from relfunc.schema import ATTRIBUTION, CLASS, CLUSTERING, LABEL, SAMPLE
 
 from .._kernels.proportions import mcnemar_p, paired_interval
 from ..errors import DataError, listed
@@ -16,7 +16,7 @@ from ..results.rank import ranking
 from ..results.table import CATEGORY, GROUP
 from ..roles import CLUSTER, choice
 from .against_rest import CORRECTIONS, SMALLEST, Named, checked_level, of_numbers, of_yes_or_no
-from .known import CORRECT, PREDICTED, class_names, in_blocks, labels_of, outcome, positions
+from .known import CORRECT, PREDICTED, class_names, cluster_of, in_blocks, outcome, rows_of
 from .region import shares, spatial
 
 HELLINGER: Final = "hellinger"
@@ -222,16 +222,9 @@ def _classes(run: xr.Dataset) -> Iterator[Group]:
 def _clusters(run: xr.Dataset, tree: xr.DataTree | None, table: xr.Dataset | None) -> Iterator[Group]:
     if tree is None:
         return
-    nodes = categories(tree)
-    table = ranking(tree) if table is None else table
-    rows = zip(*(table[name].values.tolist() for name in (CATEGORY, CLUSTERING, CLUSTER)), strict=True)
-    for category, clustering, cluster in rows:
-        if cluster < 0:
-            continue
-        where = f"contrast: category '{category}'"
-        index = positions(nodes[category], run, where)
-        inside = labels_of(nodes[category], clustering, where) == cluster
-        yield Group(CLUSTER, str(category), str(clustering), int(cluster), index[inside], index[~inside])
+    for row in rows_of(ranking(tree) if table is None else table, "contrast"):
+        index, inside = cluster_of(tree, row, run, "contrast")
+        yield Group(CLUSTER, *row, index[inside], index[~inside])
 
 
 def _measured(samples: xr.Dataset, group: Group, level: float, seed: int) -> dict[str, Any]:
