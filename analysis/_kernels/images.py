@@ -63,11 +63,5 @@ def properties(images: NDArray, regions: Mapping[str, NDArray]) -> Mapping[tuple
             own |= {f"channel_{k}": colours[:, k][:, inside].mean(1) for k in range(colours.shape[1])}
         if colours.shape[1] == 3:
             own["saturation"] = vivid[:, inside].mean(1)
-        found |= {(name, what): _without_rounding(values) for what, values in own.items()}
+        found |= {(name, what): values for what, values in own.items()}
     return found
-
-
-def _without_rounding(values: NDArray) -> NDArray:
-    """Make values the same that differ by rounding only, which is no difference between images."""
-    largest = abs(values).max(initial=0)
-    return np.round(values / largest, 9) * largest if largest else values

@@ -29,6 +29,7 @@ from ..roles import CLUSTER
 PREDICTED: Final = "predicted_class"
 CONFIDENCE: Final = "confidence"
 CORRECT: Final = "correct"
+SIGNIFICANT: Final = "significant"
 
 Metadata = xr.Dataset | Sequence[str] | None
 Known = dict[str, NDArray]
@@ -92,21 +93,26 @@ def cluster_of(
     return index, inside
 
 
-def rows_of(table: xr.Dataset, where: str) -> list[tuple[str, str, int]]:
+def rows_of(table: xr.Dataset, where: str, *, significant_only: bool) -> list[tuple[str, str, int]]:
     """Return category, clustering and cluster of each row of a ranking that names a cluster.
+
+    With ``significant_only`` these are those that the ranking calls ``significant``, where it says so.
 
     Examples
     --------
     >>> rows = {"clustering": ("category", ["kmeans-02", ""]), "cluster": ("category", [1, -1])}
-    >>> rows_of(xr.Dataset(rows, {"category": ["cat", "dog"]}), "doctest")
+    >>> rows_of(xr.Dataset(rows, {"category": ["cat", "dog"]}), "doctest", significant_only=True)
     [('cat', 'kmeans-02', 1)]
     """
     names = (CATEGORY, CLUSTERING, CLUSTER)
     for name in names:
         if name not in table.variables:
             raise DataError(f"{where}: 'table' has no '{name}': give what analysis.ranking returns, or rows of it")
-    rows = zip(*(np.atleast_1d(table[name].values) for name in names), strict=True)
-    return [(str(category), str(clustering), int(cluster)) for category, clustering, cluster in rows if cluster >= 0]
+    category, clustering, cluster = (np.atleast_1d(table[name].values) for name in names)
+    named = cluster >= 0
+    if significant_only and SIGNIFICANT in table:
+        named &= np.atleast_1d(table[SIGNIFICANT].values).astype(bool)
+    return [(str(category[k]), str(clustering[k]), int(cluster[k])) for k in np.flatnonzero(named)]
 
 
 def in_blocks(data: xr.Dataset, names: Sequence[str], index: NDArray) -> Iterator[tuple[slice, xr.Dataset]]:

@@ -222,7 +222,7 @@ def _classes(run: xr.Dataset) -> Iterator[Group]:
 def _clusters(run: xr.Dataset, tree: xr.DataTree | None, table: xr.Dataset | None) -> Iterator[Group]:
     if tree is None:
         return
-    for row in rows_of(ranking(tree) if table is None else table, "contrast"):
+    for row in rows_of(ranking(tree) if table is None else table, "contrast", significant_only=False):
         index, inside = cluster_of(tree, row, run, "contrast")
         yield Group(CLUSTER, *row, index[inside], index[~inside])
 

@@ -10,7 +10,7 @@ from relfunc.schema import ATTRIBUTION, CHANNEL, INPUT, SAMPLE, X, Y
 
 from .known import in_blocks
 
-FOLDS: Final = 5
+FOLDS: Final = 2
 FINEST: Final = 0.5
 """Standard deviation, in pixels, of the least smoothing."""
 WIDTH: Final = 128
