@@ -17,7 +17,7 @@ from ..results.table import CATEGORY, GROUP
 from ..roles import CLUSTER, choice
 from .against_rest import CORRECTIONS, SMALLEST, Named, checked_level, of_numbers, of_yes_or_no
 from .known import CORRECT, PREDICTED, class_names, cluster_of, in_blocks, outcome, rows_of
-from .region import shares, spatial
+from .region import shares
 
 HELLINGER: Final = "hellinger"
 COSINE: Final = "cosine"
@@ -197,10 +197,9 @@ def _samples(run_a: xr.Dataset, run_b: xr.Dataset, order: NDArray) -> xr.Dataset
 
 def _hellinger(a: xr.DataArray, b: xr.DataArray) -> NDArray[np.float64]:
     """Return the Hellinger distance of heatmaps; 1 where one of the two has no relevance at all."""
-    maps = [shares(one.transpose(SAMPLE, ..., *spatial(a)), 0.0).reshape(len(one), -1) for one in (a, b)]
-    same = ~maps[0].any(1) & ~maps[1].any(1)
-    overlap = np.sqrt(maps[0] * maps[1]).sum(1)
-    return np.where(same, 0.0, np.sqrt(np.clip(1 - overlap, 0, 1)))
+    p, q = (shares(one.transpose(*a.dims), 0.0).reshape(a.sizes[SAMPLE], -1) for one in (a, b))
+    one_only = p.any(1) != q.any(1)
+    return np.where(one_only, 1.0, np.sqrt(((np.sqrt(p) - np.sqrt(q)) ** 2).sum(1) / 2))
 
 
 def _cosine(a: NDArray, b: NDArray) -> NDArray[np.float64]:

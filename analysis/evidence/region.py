@@ -11,6 +11,9 @@ from relfunc.schema import ATTRIBUTION, CHANNEL, INPUT, SAMPLE, X, Y
 from .known import in_blocks
 
 FOLDS: Final = 2
+HALO: Final = 0.4
+"""Relevance smears by the width of a layer's receptive field: what lies below this share of a region's strongest tenth
+is not part of it."""
 FINEST: Final = 0.5
 """Standard deviation, in pixels, of the least smoothing."""
 WIDTH: Final = 128
@@ -145,7 +148,7 @@ def _folds(inside: NDArray, seed: int) -> NDArray[np.intp]:
 
 
 def _more(group: NDArray, rest: NDArray) -> NDArray[np.bool]:
-    """Return where one mean exceeds the other by more than the threshold of Otsu, which is above zero."""
+    """Return where one mean exceeds the other by more than the threshold of Otsu, and more than a halo does."""
     more = (group - rest).clip(min=0)
     ascending = np.sort(more, axis=None)
     below = np.arange(1, ascending.size)
@@ -155,4 +158,5 @@ def _more(group: NDArray, rest: NDArray) -> NDArray[np.bool]:
     lower = cumulative[:-1] / below
     upper = (cumulative[-1] - cumulative[:-1]) / (ascending.size - below)
     between = below * (ascending.size - below) * (upper - lower) ** 2
-    return more >= ascending[between.argmax() + 1]
+    high = ascending[between.argmax() + 1 :]
+    return more >= max(high[0], HALO * np.quantile(high, 0.9))
