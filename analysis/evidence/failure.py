@@ -21,6 +21,21 @@ SLICE: Final = "slice"
 QUARTERS: Final = (0.25, 0.5, 0.75)
 
 
+class Gap(NamedTuple):
+    """How much less accurate the model is on a slice than on the rest."""
+
+    n: int
+    n_rest: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    accuracy_rest: float
+    gap: float
+    gap_low: float
+    gap_high: float
+    p_value: float
+
+
 class Slice(NamedTuple):
     """Samples that have something in common, and those they are compared with."""
 
@@ -106,27 +121,15 @@ def slices(
     about.pop(CONFIDENCE, None)
     found = [*_clusters(tree, data), *_values(about)]
     found = [one for one in found if min(one.members.size, one.rest.size) >= smallest]
-    columns: dict[str, list[float]] = {}
-    for one in found:
-        for name, value in _measured(correct[one.members], correct[one.rest], level).items():
-            columns.setdefault(name, []).append(value)
-    p = np.array(columns.get("p_value", []))
+    gaps = [_gap(correct[one.members], correct[one.rest], level) for one in found]
+    names = {"kind": str, CATEGORY: str, "variable": str, "value": str, CLUSTER: np.int64}
+    columns = {name: (SLICE, np.array([getattr(one, name) for one in found], kind)) for name, kind in names.items()}
+    for name, kind in Gap.__annotations__.items():
+        columns[name] = SLICE, np.array([getattr(gap, name) for gap in gaps], kind)
+    adjusted = correct_p(columns["p_value"][1])
+    columns |= {"p_adjusted": (SLICE, adjusted), "significant": (SLICE, adjusted <= level)}
     table = xr.Dataset(
-        {
-            **{
-                name: (SLICE, np.array([getattr(one, name) for one in found], kind))
-                for name, kind in (
-                    ("kind", str),
-                    (CATEGORY, str),
-                    ("variable", str),
-                    ("value", str),
-                    (CLUSTER, np.int64),
-                )
-            },
-            **{name: (SLICE, np.array(values)) for name, values in columns.items()},
-            "p_adjusted": (SLICE, correct_p(p)),
-            "significant": (SLICE, correct_p(p) <= level),
-        },
+        columns,
         attrs={
             "level": level,
             "correction": f"{correction}, over all slices",
@@ -136,25 +139,15 @@ def slices(
             "order": "upper bound of the gap, ascending",
         },
     )
-    return table.isel({SLICE: np.argsort(table["gap_high"].values, kind="stable")}) if found else table
+    return table.isel({SLICE: np.argsort(table["gap_high"].values, kind="stable")})
 
 
-def _measured(correct: NDArray, rest: NDArray, level: float) -> dict[str, float]:
+def _gap(correct: NDArray, rest: NDArray, level: float) -> Gap:
     hits, n, others, n_rest = int(correct.sum()), correct.size, int(rest.sum()), rest.size
-    low, high = wilson(hits, n, level)
-    gap_low, gap_high = newcombe(hits, n, others, n_rest, level)
-    return {
-        "n": n,
-        "n_rest": n_rest,
-        "accuracy": hits / n,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "accuracy_rest": others / n_rest,
-        "gap": hits / n - others / n_rest,
-        "gap_low": gap_low,
-        "gap_high": gap_high,
-        "p_value": fisher_p(hits, n, others, n_rest),
-    }
+    accuracy, accuracy_rest = hits / n, others / n_rest
+    bounds = newcombe(hits, n, others, n_rest, level)
+    gap = accuracy - accuracy_rest, *bounds, fisher_p(hits, n, others, n_rest)
+    return Gap(n, n_rest, accuracy, *wilson(hits, n, level), accuracy_rest, *gap)
 
 
 def _clusters(tree: xr.DataTree | None, data: xr.Dataset) -> Iterator[Slice]:

@@ -239,8 +239,12 @@ def _maps(found: list[Region], data: xr.Dataset) -> dict[str, Any]:
         "relevance_inside": ((FINDING, *dims), stacked([one.relevance[0] for one in found], np.float32)),
         "relevance_outside": ((FINDING, *dims), stacked([one.relevance[1] for one in found], np.float32)),
     }
-    inputs = [one.inputs for one in found if one.inputs]
-    if inputs:
-        within, outside = (xr.concat([pair[k] for pair in inputs], FINDING).astype(np.float32) for k in (0, 1))
-        maps |= {"input_inside": within, "input_outside": outside, "input_difference": within - outside}
+    if has_input(data):
+        own = tuple(str(dim) for dim in data[INPUT].dims if dim != SAMPLE)
+        sides = np.empty((2, len(found), *(data.sizes[dim] for dim in own)), np.float32)
+        for number, one in enumerate(found):
+            for side, mean in zip(sides, one.inputs or (), strict=True):
+                side[number] = mean.transpose(*own).values
+        for name, values in zip(("inside", "outside", "difference"), (*sides, sides[0] - sides[1]), strict=True):
+            maps[f"input_{name}"] = (FINDING, *own), values
     return maps

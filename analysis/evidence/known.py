@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -170,7 +171,7 @@ def known(data: xr.Dataset, metadata: Metadata, where: str) -> Known:
         if name not in source.variables or source[name].dims != (SAMPLE,):
             there = listed(key for key, values in source.data_vars.items() if values.dims == (SAMPLE,))
             raise DataError(f"{where}: metadata '{name}' is no variable over 'sample' alone; there are {there}")
-        found[name] = source[name].values
+        found[name] = _plain(source[name].values)
     for name in (LABEL, TARGET):
         if name in found and source is data:
             found[name] = class_names(data, found[name])
@@ -218,6 +219,21 @@ def class_names(data: xr.Dataset, numbers: NDArray) -> NDArray:
     if numbers.size and (numbers.min() < 0 or numbers.max() >= len(names)):
         return numbers
     return names[numbers]
+
+
+def _plain(values: NDArray) -> NDArray:
+    """Return numbers and dates that stand among other objects, such as None, as numbers and dates."""
+    if values.dtype != object:
+        return values
+    missing = np.asarray(pd.isna(values), bool)
+    kind = pd.api.types.infer_dtype(values[~missing])
+    if kind in ("integer", "floating", "mixed-integer-float", "decimal"):
+        return np.where(missing, np.nan, values).astype(np.float64)
+    if kind in ("date", "datetime", "datetime64"):
+        dates = np.full(values.shape, np.datetime64("NaT"), "datetime64[us]")
+        dates[~missing] = pd.to_datetime(values[~missing], utc=True).tz_localize(None).to_numpy("datetime64[us]")
+        return dates
+    return values
 
 
 def _matched(metadata: xr.Dataset, data: xr.Dataset, where: str) -> xr.Dataset:

@@ -120,17 +120,18 @@ def contrast(
     groups = [*_classes(run_a), *_clusters(run_a, tree, table)]
     groups = [one for one in groups if min(one.members.size, one.rest.size) >= smallest]
     rows = [_measured(samples, one, level, seed) for one in groups]
+    every = np.arange(samples.sizes[SAMPLE])
+    names = rows[0] if rows else _measured(samples, Group("", "", "", -1, every, every), level, seed)
     columns: dict[str, Any] = {
         name: (GROUP, np.array([getattr(one, name) for one in groups], kind))
         for name, kind in (("kind", str), (CATEGORY, str), (CLUSTERING, str), (CLUSTER, np.int64))
     }
-    columns |= {name: (GROUP, np.array([row[name] for row in rows])) for name in (rows[0] if rows else {})}
+    columns |= {name: (GROUP, np.array([row[name] for row in rows], type(kind))) for name, kind in names.items()}
     tests = [name for name in columns if name.endswith("p_value")]
-    if tests:
-        adjusted = correct_p(np.stack([columns[name][1] for name in tests]))
-        for name, values in zip(tests, adjusted, strict=True):
-            columns[name.replace("p_value", "p_adjusted")] = GROUP, values
-            columns[name.replace("p_value", "significant")] = GROUP, values <= level
+    adjusted = correct_p(np.stack([columns[name][1] for name in tests]))
+    for name, values in zip(tests, adjusted, strict=True):
+        columns[name.replace("p_value", "p_adjusted")] = GROUP, values
+        columns[name.replace("p_value", "significant")] = GROUP, values <= level
     attrs = {
         "level": level,
         "correction": f"{correction}, over all tests of all groups",
@@ -141,7 +142,7 @@ def contrast(
         HELLINGER: float(samples[HELLINGER].median()),
     }
     found = samples.assign(columns).assign_attrs(attrs)
-    return found.isel({GROUP: np.argsort(-found["effect"].values, kind="stable")}) if rows else found
+    return found.isel({GROUP: np.argsort(-found["effect"].values, kind="stable")})
 
 
 def _matched(run_a: xr.Dataset, run_b: xr.Dataset) -> NDArray[np.intp]:
@@ -252,7 +253,7 @@ def _measured(samples: xr.Dataset, group: Group, level: float, seed: int) -> dic
     if "correct_a" in samples:
         before, after = (samples[name].values[group.members] for name in ("correct_a", "correct_b"))
         gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-        found |= {"accuracy_a": before.mean(), "accuracy_b": after.mean()}
+        found |= {"accuracy_a": float(before.mean()), "accuracy_b": float(after.mean())}
         found["accuracy_effect"] = (gained - lost) / group.members.size
         bounds = paired_interval(gained, lost, group.members.size, level)
         found |= dict(zip(("accuracy_effect_low", "accuracy_effect_high"), bounds, strict=True))

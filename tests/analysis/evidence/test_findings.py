@@ -1,5 +1,7 @@
 """Findings: where, what and in whom, on planted artefacts; and nothing where nothing is."""
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -218,6 +220,20 @@ def test_prediction_and_label_tell_class_confidence_and_correctness():
     for variable, value, effect in (("predicted_class", "dog", 1), ("confidence", "", -1), ("correct", "True", -1)):
         assert _tests(found, variable=variable, value=value)["effect"].item() == effect
     assert "label" not in found["not_tested"].item(), "metadata=[] asks for none of the data's own"
+
+
+def test_numbers_and_dates_among_objects_are_ordered():
+    data = _with_predictions()
+    marked = data["artifact"].values
+    age = np.where(marked, 60.5, 30.5).astype(object) + np.arange(120)
+    age[3] = None
+    born = np.array([datetime(1990 if one else 1950, 1, 1 + k % 28) for k, one in enumerate(marked)], object)
+    people = xr.Dataset({"age": ("sample", age), "born": ("sample", born)})
+    found = analysis.findings(analysed(data, marked), data, table=row(), metadata=people)
+    for variable in ("age", "born"):
+        test = _tests(found, variable=variable, value="")
+        assert test["measure"].item().startswith("median")
+        assert test["significant"].item()
 
 
 def test_metadata_are_matched_by_their_identifiers():

@@ -92,7 +92,7 @@ def test_a_file_holds_it(tmp_path):
 
 def test_small_data_have_no_slices():
     found = analysis.slices(None, _runs(6, 0.8, np.random.default_rng(0)))
-    assert found.sizes["slice"] == 0
+    assert found["gap"].sizes == {"slice": 0}
 
 
 def test_without_labels_metadata_may_say_what_is_correct():
