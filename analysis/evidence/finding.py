@@ -16,7 +16,7 @@ from ..results.table import CATEGORY
 from ..roles import CLUSTER
 from .against_rest import Evidence, Named, checked_level, of_numbers, of_variable, tabled
 from .known import Known, Metadata, cluster_of, in_blocks, known, rows_of
-from .region import FOLDS, Region, find, has_input, shares, smoothed
+from .region import FOLDS, Region, as_images, find, has_input, shares, smoothed
 
 FINDING: Final = "finding"
 RELEVANCE: Final = "relevance"
@@ -40,9 +40,10 @@ def findings(
     """Say what distinguishes each finding, a cluster, from the rest of its category: where, what, and in whom.
 
     - *Where*: the region of the input in which the cluster has more of its relevance. The difference of the mean
-      shares of absolute relevance is cut by Otsu's threshold [1]_; how much of a sample's relevance lies there is
-      measured with the region that the other half of the samples gives, and the halves' p-values are averaged, twice
-      which is a p-value [5]_.
+      shares of absolute relevance is cut by Otsu's threshold [1]_. Networks look at parts, such as corners of a patch:
+      if most of this relevance lies on one piece of the images that differs, too, that is the region. How much of
+      a sample's relevance lies there is measured with the region that the other half of the samples gives; twice the
+      mean of the halves' p-values is a p-value [5]_.
     - *What*: brightness, contrast, sharpness [2]_, colour and fine detail of the inputs, everywhere and in the region.
     - *Who*: what is known of the samples. Numbers and dates are compared by the Mann–Whitney test, values of anything
       else by how often they occur, with Fisher's exact test. Both hold for clusters of a few samples.
@@ -83,10 +84,10 @@ def findings(
     -------
     xarray.Dataset
         Over ``finding``, most suspicious first: ``category``, ``clustering``, ``cluster``, ``size`` and ``n``;
-        ``not_tested``, which variables could not be tested and why; ``region`` (over a heatmap's dimensions, bool) and
-        ``region_area``, its share of the input; ``relevance_inside`` and ``relevance_outside``, the mean shares of
-        relevance of the cluster and of the rest; if the data have them, the mean inputs ``input_inside`` and
-        ``input_outside``, and ``input_difference``.
+        ``not_tested``, which variables could not be tested and why; ``region`` (over a heatmap's dimensions, bool),
+        ``region_area``, its share of the input, and ``relevance_region``, as relevance alone has it;
+        ``relevance_inside`` and ``relevance_outside``, the mean shares of relevance of the cluster and of the rest; if
+        the data have them, the mean inputs ``input_inside`` and ``input_outside``, and ``input_difference``.
 
         Over ``test``, each of the finding ``finding_of_test``: ``kind`` ("relevance", "input" or "metadata"),
         ``variable`` and ``value`` (of metadata the value whose share is compared, if it is no number; of inputs
@@ -152,7 +153,7 @@ def findings(
         "level": level,
         "correction": f"{correction}, over the tests of each finding",
         "effect": "Cliff's delta, of shares their difference",
-        "region": "difference of mean shares of absolute relevance, by Otsu's threshold; measured in the other half",
+        "region": "where the cluster has more relevance, and all of the piece of the input that differs there",
         "smoothing": smoothed(data, smoothing),
         "seed": seed,
     }
@@ -178,8 +179,7 @@ def _measured(
         masks = region.held_out[region.fold[part]]
         measured = {Named(RELEVANCE, SHARE, REGION): (heat * masks).reshape(len(heat), -1).sum(1)}
         if images:
-            values = block[INPUT].transpose(SAMPLE, ..., Y, X).values
-            values = values.reshape(len(values), -1, *values.shape[-2:])
+            values = as_images(block[INPUT])
             places = {WHOLE: np.ones(values.shape[-2:], bool)}
             if region.dims == (Y, X) and region.mask.any() and region.mask.shape == values.shape[-2:]:
                 places[REGION] = region.mask
@@ -235,6 +235,7 @@ def _maps(found: list[Region], data: xr.Dataset) -> dict[str, Any]:
 
     maps: dict[str, Any] = {
         "region": ((FINDING, *dims), stacked([one.mask for one in found], bool)),
+        "relevance_region": ((FINDING, *dims), stacked([one.of_relevance for one in found], bool)),
         "region_area": (FINDING, np.array([one.mask.mean() for one in found], float)),
         "relevance_inside": ((FINDING, *dims), stacked([one.relevance[0] for one in found], np.float32)),
         "relevance_outside": ((FINDING, *dims), stacked([one.relevance[1] for one in found], np.float32)),
@@ -243,8 +244,7 @@ def _maps(found: list[Region], data: xr.Dataset) -> dict[str, Any]:
         own = tuple(str(dim) for dim in data[INPUT].dims if dim != SAMPLE)
         sides = np.empty((2, len(found), *(data.sizes[dim] for dim in own)), np.float32)
         for number, one in enumerate(found):
-            for side, mean in zip(sides, one.inputs or (), strict=True):
-                side[number] = mean.transpose(*own).values
+            sides[:, number] = one.inputs
         for name, values in zip(("inside", "outside", "difference"), (*sides, sides[0] - sides[1]), strict=True):
             maps[f"input_{name}"] = (FINDING, *own), values
     return maps

@@ -1,12 +1,17 @@
-"""Where a group of samples has more relevance than the rest: a region of the input, and how much of it lies there."""
+"""Where a group of samples has more relevance than the rest: a region of the input, and how much of it lies there.
 
+A network often looks at a part of what tells a class, such as the corners of a patch or one side of a border. Where the
+inputs differ, too, the region is the whole of that piece.
+"""
+
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from relfunc.schema import ATTRIBUTION, CHANNEL, INPUT, SAMPLE, X, Y
+from relfunc.schema import ATTRIBUTION, CHANNEL, INPUT, SAMPLE, TOKEN, X, Y
 
 from .known import in_blocks
 
@@ -18,6 +23,12 @@ FINEST: Final = 0.5
 """Standard deviation, in pixels, of the least smoothing."""
 WIDTH: Final = 128
 """Of larger heatmaps it is the longer side divided by this."""
+LARGE: Final = 0.8
+"""Inputs differ where their distributions do by so many standard deviations, a large effect (Cohen 1988)."""
+NARROW: Final = 0.1
+"""A pixel that hardly varies counts as if it did by this share of what all do."""
+MOST: Final = 0.5
+"""So much of the relevance that the group has more of must lie on a piece of the input, for it to be the region."""
 
 
 class Region(NamedTuple):
@@ -25,12 +36,52 @@ class Region(NamedTuple):
 
     dims: tuple[str, ...]
     mask: NDArray[np.bool]
+    of_relevance: NDArray[np.bool]
+    """The region as relevance alone has it."""
     held_out: NDArray[np.bool]
-    """The region for each fold, as the other folds have it."""
+    """The region for each half of the samples, as the other half has it."""
     fold: NDArray[np.intp]
     relevance: tuple[NDArray, NDArray]
     """Mean share of the relevance inside the group, and outside."""
-    inputs: tuple[xr.DataArray, xr.DataArray] | None
+    inputs: tuple[NDArray, NDArray] | None
+    """Means of the inputs, over all their dimensions but ``sample``."""
+
+
+@dataclass
+class Moments:
+    """Sums over samples, by group and fold: of what is added, and of its square."""
+
+    count: NDArray
+    total: NDArray
+    square: NDArray | None = None
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], *, square: bool) -> "Moments":
+        """Return sums of nothing."""
+        sums = np.zeros((2, FOLDS, *shape))
+        return cls(np.zeros((2, FOLDS)), sums, sums.copy() if square else None)
+
+    def add(self, values: NDArray, inside: NDArray, fold: NDArray) -> None:
+        """Add a block of samples."""
+        for group in (0, 1):
+            for number in range(FOLDS):
+                own = values[(inside == bool(group)) & (fold == number)]
+                self.count[group, number] += len(own)
+                self.total[group, number] += own.sum(0)
+                if self.square is not None:
+                    self.square[group, number] += (own**2).sum(0)
+
+    def means(self, folds: NDArray) -> tuple[NDArray, NDArray]:
+        """Return the mean of the group and of the rest, in some folds."""
+        rest, group = (self.total[g][folds].sum(0) / max(1, self.count[g][folds].sum()) for g in (0, 1))
+        return group, rest
+
+    def variances(self, folds: NDArray) -> tuple[NDArray, NDArray]:
+        """Return the variance of the group and of the rest, in some folds."""
+        assert self.square is not None
+        of_square = Moments(self.count, self.square).means(folds)
+        group, rest = (square - mean**2 for square, mean in zip(of_square, self.means(folds), strict=True))
+        return group.clip(min=0), rest.clip(min=0)
 
 
 def spatial(attribution: xr.DataArray) -> tuple[str, ...]:
@@ -73,8 +124,10 @@ def shares(attribution: xr.DataArray, smoothing: float) -> NDArray[np.float64]:
 def find(data: xr.Dataset, index: NDArray, inside: NDArray, smoothing: float | None, seed: int) -> Region:
     """Find where a group has more of its relevance than the rest.
 
-    The difference of the two mean heatmaps is cut in two by Otsu's threshold [1]_. Of every fold of the samples the
-    region is also found without it, to be measured there.
+    The difference of the two mean heatmaps is cut in two by Otsu's threshold [1]_, and so is that of the inputs, where
+    it is large beside their spread and beyond chance. If most of the relevance that the group has more of lies on
+    one piece of the input that differs, that is the region. It is also found in each half of the samples alone, to be
+    measured in the other.
 
     Parameters
     ----------
@@ -87,41 +140,44 @@ def find(data: xr.Dataset, index: NDArray, inside: NDArray, smoothing: float | N
     smoothing : float, optional
         As :func:`shares` takes it.
     seed : int
-        Of the folds.
+        Of the halves.
 
     References
     ----------
     .. [1] Otsu 1979, A threshold selection method from gray-level histograms, IEEE Transactions on Systems, Man, and
        Cybernetics 9.
     """
+    from scipy import ndimage
+
     dims = spatial(data[ATTRIBUTION])
     fold = _folds(inside, seed)
-    smoothing = smoothed(data, smoothing)
-    names = [ATTRIBUTION, INPUT] if has_input(data) else [ATTRIBUTION]
-    sums = np.zeros((2, FOLDS, *(data.sizes[dim] for dim in dims)))
-    totals: list[xr.DataArray | float] = [0.0, 0.0]
+    width = smoothed(data, smoothing)
+    shape = tuple(data.sizes[dim] for dim in dims)
+    heat, inputs, images = Moments.of(shape, square=False), None, None
+    names = [ATTRIBUTION]
+    if has_input(data):
+        names.append(INPUT)
+        inputs = Moments.of(data[INPUT].shape[1:], square=False)
+        if dims == (Y, X) and {Y, X} <= set(data[INPUT].dims) and shape == (data.sizes[Y], data.sizes[X]):
+            images = Moments.of((data[INPUT][0].size // (shape[0] * shape[1]), *shape), square=True)
     for part, block in in_blocks(data, names, index):
-        heat = shares(block[ATTRIBUTION], smoothing)
-        for group in (0, 1):
-            own = inside[part] == bool(group)
-            for number in range(FOLDS):
-                sums[group, number] += heat[own & (fold[part] == number)].sum(0)
-            if len(names) > 1:
-                totals[group] = totals[group] + block[INPUT].astype(np.float64)[own].sum(SAMPLE)
-    counts = np.array([[(fold[inside == bool(group)] == k).sum() for k in range(FOLDS)] for group in (0, 1)])
-
-    def means(of: NDArray) -> tuple[NDArray, NDArray]:
-        rest, group = (sums[g][of].sum(0) / max(1, counts[g][of].sum()) for g in (0, 1))
-        return group, rest
-
+        heat.add(shares(block[ATTRIBUTION], width), inside[part], fold[part])
+        if inputs is not None:
+            inputs.add(block[INPUT].values.astype(np.float64), inside[part], fold[part])
+        if images is not None:
+            smooth = ndimage.gaussian_filter(as_images(block[INPUT]).astype(np.float64), (0, 0, width, width))
+            images.add(smooth, inside[part], fold[part])
     every = np.arange(FOLDS)
-    held_out = np.stack([_more(*means(every != number)) for number in every])
-    inputs = None
-    if len(names) > 1:
-        outside, within = (totals[g] / max(1, counts[g].sum()) for g in (0, 1))
-        inputs = xr.DataArray(within), xr.DataArray(outside)
-    group, rest = means(every >= 0)
-    return Region(dims, _more(group, rest), held_out, fold, (group, rest), inputs)
+    held_out = np.stack([_region(heat, images, every != number)[0] for number in every])
+    mask, of_relevance = _region(heat, images, every >= 0)
+    means = None if inputs is None else inputs.means(every)
+    return Region(dims, mask, of_relevance, held_out, fold, heat.means(every), means)
+
+
+def as_images(inputs: xr.DataArray) -> NDArray:
+    """Return inputs over ``y`` and ``x`` as an array (sample, channel, y, x)."""
+    values = inputs.transpose(SAMPLE, ..., Y, X).values
+    return values.reshape(len(values), -1, *values.shape[-2:])
 
 
 def smoothed(data: xr.Dataset, smoothing: float | None) -> float:
@@ -133,9 +189,10 @@ def smoothed(data: xr.Dataset, smoothing: float | None) -> float:
 
 def has_input(data: xr.Dataset) -> bool:
     """Whether the data hold the inputs, as numbers that have a mean: ids of tokens have none."""
-    return (
-        INPUT in data and data[INPUT].dtype.kind in "fiub" and (data[INPUT].ndim > 2 or data[INPUT].dtype.kind == "f")
-    )
+    if INPUT not in data:
+        return False
+    ids = TOKEN in data[INPUT].dims and data[INPUT].dtype.kind in "iu"
+    return data[INPUT].dtype.kind in "fiub" and not ids
 
 
 def _folds(inside: NDArray, seed: int) -> NDArray[np.intp]:
@@ -147,16 +204,54 @@ def _folds(inside: NDArray, seed: int) -> NDArray[np.intp]:
     return fold
 
 
-def _more(group: NDArray, rest: NDArray) -> NDArray[np.bool]:
-    """Return where one mean exceeds the other by more than the threshold of Otsu, and more than a halo does."""
+def _region(heat: Moments, images: Moments | None, folds: NDArray) -> tuple[NDArray[np.bool], NDArray[np.bool]]:
+    """Return the region as some folds have it, and as their relevance alone does."""
+    from scipy import ndimage
+
+    group, rest = heat.means(folds)
     more = (group - rest).clip(min=0)
-    ascending = np.sort(more, axis=None)
+    of_relevance = _strong(more)
+    if images is None or not of_relevance.any():
+        return of_relevance, of_relevance
+    around = np.ones((3, 3), bool)
+    differ = np.asarray(ndimage.binary_closing(np.pad(_differing(images, folds), 2), around), bool)[2:-2, 2:-2]
+    near = np.asarray(ndimage.binary_dilation(of_relevance, around), bool)
+    piece = np.asarray(ndimage.binary_propagation(near & differ, around, differ), bool)
+    gain = np.where(of_relevance, more, 0.0)
+    on_piece = gain[np.asarray(ndimage.binary_dilation(piece, around), bool)].sum()
+    return (piece if on_piece > MOST * gain.sum() else of_relevance), of_relevance
+
+
+def _differing(images: Moments, folds: NDArray) -> NDArray[np.bool]:
+    """Return where the inputs of the groups differ strongly, by a large effect, and beyond chance in any channel.
+
+    The difference is that of their normal distributions, √((μ₁ − μ₂)² + (σ₁ − σ₂)²), their Wasserstein distance: what is
+    the same in all of the group differs from what varies in the rest, also if its mean does not.
+    """
+    from scipy import special
+
+    group, rest = images.means(folds)
+    group_variance, rest_variance = images.variances(folds)
+    n, n_rest = np.maximum(images.count[::-1, folds].sum(1), 1)
+    variance = (n * group_variance + n_rest * rest_variance) / (n + n_rest)
+    difference = np.sqrt((group - rest) ** 2 + (np.sqrt(group_variance) - np.sqrt(rest_variance)) ** 2)
+    floor = NARROW * np.sqrt(variance.mean((1, 2), keepdims=True) + rest.var((1, 2), keepdims=True))
+    spread = np.sqrt(variance) + floor
+    effect = np.divide(difference, spread, out=np.zeros_like(difference), where=spread > 0)
+    # a mean's variance is σ² / n, that of a standard deviation half as much
+    chance = -special.ndtri(0.025 / effect.size) * np.sqrt(1.5 * (1 / n + 1 / n_rest))
+    return (effect >= max(LARGE, chance)).any(0) & _strong(difference.max(0))
+
+
+def _strong(values: NDArray) -> NDArray[np.bool]:
+    """Return where values, none negative, exceed the threshold of Otsu, and more than a halo does."""
+    ascending = np.sort(values, axis=None)
     below = np.arange(1, ascending.size)
     if not ascending.size > 1 or ascending[0] == ascending[-1]:
-        return more > 0
+        return values > 0
     cumulative = ascending.cumsum()
     lower = cumulative[:-1] / below
     upper = (cumulative[-1] - cumulative[:-1]) / (ascending.size - below)
     between = below * (ascending.size - below) * (upper - lower) ** 2
     high = ascending[between.argmax() + 1 :]
-    return more >= max(high[0], HALO * np.quantile(high, 0.9))
+    return values >= max(high[0], HALO * np.quantile(high, 0.9))
