@@ -22,6 +22,7 @@ FINDING: Final = "finding"
 RELEVANCE: Final = "relevance"
 WHOLE: Final = "whole input"
 REGION: Final = "region"
+RELEVANCE_REGION: Final = "relevance region"
 SHARE: Final = "share_in_region"
 
 
@@ -90,10 +91,10 @@ def findings(
         the data have them, the mean inputs ``input_inside`` and ``input_outside``, and ``input_difference``.
 
         Over ``test``, each of the finding ``finding_of_test``: ``kind`` ("relevance", "input" or "metadata"),
-        ``variable`` and ``value`` (of metadata the value whose share is compared, if it is no number; of inputs
-        "region" or "whole input"), ``inside`` and ``outside`` (``measure`` says what of the cluster and of the rest),
-        ``n_inside`` and ``n_outside``, where it is known; ``effect``, ``effect_low`` and ``effect_high``;
-        ``p_value``, ``p_adjusted`` and ``significant``.
+        ``variable`` and ``value``: of metadata the value whose share is compared, if it is no number; else where,
+        "region", "relevance region" or "whole input". ``inside`` and ``outside`` are what ``measure`` says of the
+        cluster and of the rest, ``n_inside`` and ``n_outside``, where it is known; ``effect``, ``effect_low`` and
+        ``effect_high``; ``p_value``, ``p_adjusted`` and ``significant``.
 
         Attributes say how it was computed.
 
@@ -176,8 +177,12 @@ def _measured(
     columns: dict[Named, NDArray] = {}
     for part, block in in_blocks(data, names, index):
         heat = shares(block[ATTRIBUTION], smoothed(data, smoothing))
-        masks = region.held_out[region.fold[part]]
-        measured = {Named(RELEVANCE, SHARE, REGION): (heat * masks).reshape(len(heat), -1).sum(1)}
+        measured: dict[Named, NDArray] = {}
+        for place, masks in zip((REGION, RELEVANCE_REGION), region.held_out, strict=True):
+            inside_of = (heat * masks[region.fold[part]]).reshape(len(heat), -1).sum(1)
+            measured[Named(RELEVANCE, SHARE, place)] = inside_of
+        if np.array_equal(*region.held_out):
+            del measured[Named(RELEVANCE, SHARE, RELEVANCE_REGION)]
         if images:
             values = as_images(block[INPUT])
             places = {WHOLE: np.ones(values.shape[-2:], bool)}

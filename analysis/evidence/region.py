@@ -39,7 +39,7 @@ class Region(NamedTuple):
     of_relevance: NDArray[np.bool]
     """The region as relevance alone has it."""
     held_out: NDArray[np.bool]
-    """The region for each half of the samples, as the other half has it."""
+    """The region for each half of the samples, as the other half has it, and as relevance alone has it there."""
     fold: NDArray[np.intp]
     relevance: tuple[NDArray, NDArray]
     """Mean share of the relevance inside the group, and outside."""
@@ -168,7 +168,7 @@ def find(data: xr.Dataset, index: NDArray, inside: NDArray, smoothing: float | N
             smooth = ndimage.gaussian_filter(as_images(block[INPUT]).astype(np.float64), (0, 0, width, width))
             images.add(smooth, inside[part], fold[part])
     every = np.arange(FOLDS)
-    held_out = np.stack([_region(heat, images, every != number)[0] for number in every])
+    held_out = np.stack([_region(heat, images, every != number) for number in every], axis=1)
     mask, of_relevance = _region(heat, images, every >= 0)
     means = None if inputs is None else inputs.means(every)
     return Region(dims, mask, of_relevance, held_out, fold, heat.means(every), means)
@@ -214,19 +214,22 @@ def _region(heat: Moments, images: Moments | None, folds: NDArray) -> tuple[NDAr
     if images is None or not of_relevance.any():
         return of_relevance, of_relevance
     around = np.ones((3, 3), bool)
-    differ = np.asarray(ndimage.binary_closing(np.pad(_differing(images, folds), 2), around), bool)[2:-2, 2:-2]
+    differ, strongly = (
+        np.asarray(ndimage.binary_closing(np.pad(mask, 2), around), bool)[2:-2, 2:-2]
+        for mask in _differing(images, folds)
+    )
     near = np.asarray(ndimage.binary_dilation(of_relevance, around), bool)
-    piece = np.asarray(ndimage.binary_propagation(near & differ, around, differ), bool)
+    piece = np.asarray(ndimage.binary_propagation(near & differ, around, differ), bool) & strongly
     gain = np.where(of_relevance, more, 0.0)
     on_piece = gain[np.asarray(ndimage.binary_dilation(piece, around), bool)].sum()
     return (piece if on_piece > MOST * gain.sum() else of_relevance), of_relevance
 
 
-def _differing(images: Moments, folds: NDArray) -> NDArray[np.bool]:
-    """Return where the inputs of the groups differ strongly, by a large effect, and beyond chance in any channel.
+def _differing(images: Moments, folds: NDArray) -> tuple[NDArray[np.bool], NDArray[np.bool]]:
+    """Return where the inputs differ by a large effect and beyond chance in any channel, and where strongly, too.
 
-    The difference is that of their normal distributions, √((μ₁ − μ₂)² + (σ₁ − σ₂)²), their Wasserstein distance: what is
-    the same in all of the group differs from what varies in the rest, also if its mean does not.
+    The difference of two normal distributions is √((μ₁ − μ₂)² + (σ₁ − σ₂)²), their Wasserstein distance: what is the
+    same in all of the group differs from what varies in the rest, also if its mean does not.
     """
     from scipy import special
 
@@ -234,13 +237,18 @@ def _differing(images: Moments, folds: NDArray) -> NDArray[np.bool]:
     group_variance, rest_variance = images.variances(folds)
     n, n_rest = np.maximum(images.count[::-1, folds].sum(1), 1)
     variance = (n * group_variance + n_rest * rest_variance) / (n + n_rest)
-    difference = np.sqrt((group - rest) ** 2 + (np.sqrt(group_variance) - np.sqrt(rest_variance)) ** 2)
     floor = NARROW * np.sqrt(variance.mean((1, 2), keepdims=True) + rest.var((1, 2), keepdims=True))
     spread = np.sqrt(variance) + floor
-    effect = np.divide(difference, spread, out=np.zeros_like(difference), where=spread > 0)
-    # a mean's variance is σ² / n, that of a standard deviation half as much
-    chance = -special.ndtri(0.025 / effect.size) * np.sqrt(1.5 * (1 / n + 1 / n_rest))
-    return (effect >= max(LARGE, chance)).any(0) & _strong(difference.max(0))
+    of_means, of_deviations = (
+        np.divide(difference, spread, out=np.zeros_like(spread), where=spread > 0) ** 2
+        for difference in (group - rest, np.sqrt(group_variance) - np.sqrt(rest_variance))
+    )
+    # the variance of a mean is σ² / n, and that of a standard deviation half as much
+    chance = (of_means + 2 * of_deviations) / (1 / n + 1 / n_rest)
+    effect = np.sqrt(of_means + of_deviations)
+    beyond = np.logical_and(effect >= LARGE, chance >= special.chdtri(2, 0.05 / effect.size))
+    differ: NDArray[np.bool] = np.any(beyond, axis=0)
+    return differ, np.logical_and(differ, _strong((effect * spread).max(0)))
 
 
 def _strong(values: NDArray) -> NDArray[np.bool]:

@@ -66,6 +66,37 @@ def test_a_region_measured_where_it_was_found_would_accuse_a_random_cluster():
     assert np.mean(accused) > 0.5
 
 
+@pytest.mark.parametrize("kind", ["patch", "border"])
+def test_where_a_network_looks_at_a_part_the_region_is_the_whole_piece_of_the_input(kind):
+    """Of a border, networks look at some parts of one side."""
+    rng = np.random.default_rng(0)
+    data, _ = heatmaps("patch", share=0, seed=0)
+    inside, images = np.arange(120) < 30, _photographs(rng, 120)
+    mask = np.zeros((24, 24), bool)
+    if kind == "patch":
+        mask[14:20, 15:21] = True
+    else:
+        mask[:] = True
+        mask[2:-2, 2:-2] = False
+    images[:30] = np.where(mask, 128, images[:30])  # no other mean: only that it is the same in all
+    part = mask & (np.arange(24) > 17)
+    data["attribution"].values[:30] += 0.6 * rng.exponential(size=(30, 1, 24, 24)) * part
+    data["input"] = ("sample", "rgb", "y", "x"), images.astype(np.uint8)
+    found = analysis.findings(analysed(data, inside), data, table=row(), metadata=[])
+    region, alone = found["region"].values[0], found["relevance_region"].values[0]
+    assert (region & mask).sum() / (region | mask).sum() > 0.9
+    assert (alone & mask).sum() / (alone | mask).sum() < 0.6
+    assert _tests(found, kind="relevance")["significant"].all()
+
+
+def test_where_inputs_do_not_differ_the_region_is_that_of_relevance():
+    data, mask = heatmaps("patch", seed=0)
+    data["input"] = ("sample", "rgb", "y", "x"), _photographs(np.random.default_rng(0), 120).astype(np.uint8)
+    found = analysis.findings(analysed(data, data["artifact"]), data, table=row(), metadata=[])
+    np.testing.assert_array_equal(found["region"], found["relevance_region"])
+    assert (found["region"].values[0] & mask).any()
+
+
 def test_relevance_of_features_has_a_region_too():
     rng = np.random.default_rng(0)
     heat, inside = rng.uniform(size=(60, 30)), np.arange(60) < 15
@@ -106,7 +137,7 @@ def test_what_the_inputs_have_is_named(change, variable, place, larger):
     data, _ = heatmaps("patch", seed=0)
     images, inside = _photographs(rng, 120), data["artifact"].values
     images[inside] = change(images[inside])
-    data["input"] = ("sample", "channel3", "y", "x"), images.clip(0, 255).astype(np.uint8)
+    data["input"] = ("sample", "rgb", "y", "x"), images.clip(0, 255).astype(np.uint8)
     found = analysis.findings(analysed(data, inside), data, table=row(), metadata=[])
     test = _tests(found, kind="input", variable=variable, value=place)
     assert test["significant"].item()
@@ -118,7 +149,7 @@ def test_a_bright_patch_is_named_in_its_region():
     data, mask = heatmaps("patch", seed=0)
     images, inside = _photographs(rng, 120), data["artifact"].values
     images[np.ix_(inside, range(3))] = np.where(mask, 255, images[np.ix_(inside, range(3))])
-    data["input"] = ("sample", "channel3", "y", "x"), images.astype(np.uint8)
+    data["input"] = ("sample", "rgb", "y", "x"), images.astype(np.uint8)
     found = analysis.findings(analysed(data, inside), data, table=row(), metadata=[])
     test = _tests(found, kind="input", variable="brightness", value="region")
     assert test["effect"].item() > 0.95
@@ -130,7 +161,7 @@ def test_a_bright_patch_is_named_in_its_region():
 def test_inputs_that_have_nothing_are_not_accused():
     rng = np.random.default_rng(0)
     data, _ = heatmaps("patch", share=0, seed=0)
-    data["input"] = ("sample", "channel3", "y", "x"), _photographs(rng, 120).astype(np.uint8)
+    data["input"] = ("sample", "rgb", "y", "x"), _photographs(rng, 120).astype(np.uint8)
     wrong = []
     for seed in range(20):
         cluster = np.random.default_rng(seed).permutation(120) < 12
