@@ -2,6 +2,10 @@ from . import compensate, plan, plot
 from .engine.execution import run
 from .engine.store import Entry, Store
 from .errors import DataError, KeyingError, PlanError, StoreError
+from .evidence.copies import duplicates
+from .evidence.failure import slices
+from .evidence.finding import findings
+from .evidence.moved import contrast
 from .plan.places import replace
 from .plan.presets import spray
 from .plan.tree import Chain, Each, Place, Step, chain, each, place, step
@@ -45,10 +49,13 @@ __all__ = [
     "as_matrix",
     "chain",
     "compensate",
+    "contrast",
     "dbscan",
+    "duplicates",
     "each",
     "eigengap",
     "estimator",
+    "findings",
     "flatten",
     "hdbscan",
     "histogram",
@@ -74,6 +81,7 @@ __all__ = [
     "separability",
     "silhouette",
     "size",
+    "slices",
     "spectral",
     "spectral_clustering",
     "spray",
