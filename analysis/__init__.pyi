@@ -13,6 +13,7 @@ from .results.rank import ranking
 from .results.sweeps import sweep
 from .results.table import text
 from .roles import makes, per_sample
+from .steps.chance import apart, chance
 from .steps.cluster import agglomerative, dbscan, hdbscan, kmeans, minibatch_kmeans, spectral_clustering
 from .steps.embed import lle, pca, spectral, tsne, umap
 from .steps.estimators import estimator
@@ -44,10 +45,12 @@ __all__ = [
     "StoreError",
     "absolute",
     "agglomerative",
+    "apart",
     "approximate_neighbor_graph",
     "as_edges",
     "as_matrix",
     "chain",
+    "chance",
     "compensate",
     "contrast",
     "dbscan",

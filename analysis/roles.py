@@ -30,6 +30,9 @@ CLUSTER: Final = "cluster"
 """The dimension of scores that each cluster has."""
 CLUSTER_SEPARABILITY, SIZE = "cluster_separability", "size"
 """The scores that a ranking needs."""
+MARGIN, MARGIN_CHANCE, MARGIN_SUBSAMPLE = "margin", "margin_chance", "margin_subsample"
+REPLICATION: Final = "replication"
+"""The scores that say whether that is more than chance."""
 
 MADE: Final = (schema.ATTRIBUTION, FEATURES, GRAPH, *ROLES)
 """All that a step can be made for: working variables, and roles of results."""

@@ -109,12 +109,29 @@ def held_out(samples: Hat, inside: NDArray) -> NDArray:
     """
     if not samples.diagonal.any():
         return np.full(inside.shape[1], np.nan)
-    n = len(inside)
-    y = inside - inside.mean(0)
-    # 1/n is the leverage of the mean; below 1 so that a sample no other one resembles stays finite
-    leverage = np.minimum(samples.diagonal + 1 / n, 1 - 1e-9)
-    projection = y - (y - samples.times(y)) / (1 - leverage)[:, None]
+    projection = projected(samples, inside)
     return np.array([_ratio(*pair) for pair in zip(projection.T, inside.T, strict=True)])
+
+
+def projected(samples: Hat, inside: NDArray) -> NDArray:
+    """Project every sample by the discriminants of groups, each against the rest, fitted without that sample.
+
+    Parameters
+    ----------
+    samples : Hat
+        As :func:`hat` returns it.
+    inside : ndarray of bool, shape (n, c)
+        Who belongs to each of c groups.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, c)
+        Larger inside, if the group can be told apart.
+    """
+    y = np.subtract(inside, inside.mean(0), dtype=samples.diagonal.dtype)
+    # 1/n is the leverage of the mean; below 1 so that a sample no other one resembles stays finite
+    leverage = np.minimum(samples.diagonal + 1 / len(inside), 1 - 1e-9)
+    return y - (y - samples.times(y)) / (1 - leverage)[:, None]
 
 
 def _ratio(projection: NDArray, inside: NDArray) -> float:

@@ -5,6 +5,7 @@ from typing import Final
 
 import xarray as xr
 
+from ..steps.chance import apart, chance
 from ..steps.cluster import agglomerative, dbscan, hdbscan, kmeans, minibatch_kmeans, spectral_clustering
 from ..steps.embed import lle, pca, spectral, tsne, umap
 from ..steps.estimators import estimator
@@ -26,7 +27,9 @@ from ..steps.scores import eigengap, purity, separability, silhouette, size, sta
 STEPS: Final[tuple[Callable[..., xr.Dataset], ...]] = (
     absolute,
     agglomerative,
+    apart,
     approximate_neighbor_graph,
+    chance,
     dbscan,
     eigengap,
     estimator,

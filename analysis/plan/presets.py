@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ..steps import cluster, embed, graph, preprocess, scores
+from ..steps import chance, cluster, embed, graph, preprocess, scores
 from .tree import Chain, chain, each, step
 
 
@@ -58,7 +58,9 @@ def spray(
     ├─ neighbor_graph(n_neighbors=10)
     ├─ spectral(laplacian='symmetric', n_eigenvalues=16)
     ├─ kmeans(clusters=(2, 3, 4, 5, 6, 7, 8), n_dims=0, seed=0, unit_rows=True)
+    ├─ apart(seed=0)
     └─ each
+       ├─ chance(seed=0)
        ├─ eigengap()
        ├─ separability()
        ├─ silhouette(n_dims=8)
@@ -75,7 +77,9 @@ def spray(
         step(graph.approximate_neighbor_graph, n_neighbors=n_neighbors, seed=seed) if approximate else exact,
         step(embed.spectral, n_eigenvalues=n_eigenvalues, laplacian="symmetric"),
         step(cluster.kmeans, clusters=clusters, n_dims=0, unit_rows=True, seed=seed),
+        step(chance.apart, seed=seed),
         each(
+            step(chance.chance, seed=seed),
             step(scores.eigengap),
             step(scores.separability),
             step(scores.silhouette, n_dims=8),

@@ -10,6 +10,9 @@ CATEGORY: Final = "category"
 COLUMNS: Final = {
     "category": "{}",
     "n": "{:.0f}",
+    "significant": "{}",
+    "p_adjusted": "{:.2g}",
+    "margin": "{:.2f}",
     "separability": "{:.2f}",
     "clustering": "{}",
     "cluster": "{:.0f}",

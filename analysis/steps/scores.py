@@ -114,9 +114,9 @@ def separability(
     """
     x = matrix(data, of, "separability")[:, :n_dims]
     attrs = {"of": of, "n_dims": x.shape[1], "ridge": ridge}
-    clusterings = _clusterings(data, "separability")
+    clusterings = clusterings_of(data, "separability")
     whole = np.full(len(clusterings), np.nan)
-    each = np.full((len(clusterings), _most(clusterings)), np.nan)
+    each = np.full((len(clusterings), most_clusters(clusterings)), np.nan)
     samples = fisher.hat(x, ridge)
     for row, labels in enumerate(clusterings.values()):
         inside = labels != NOISE
@@ -174,7 +174,7 @@ def silhouette(
     array([1.])
     """
     x = matrix(data, of, "silhouette")[:, :n_dims]
-    clusterings = _clusterings(data, "silhouette")
+    clusterings = clusterings_of(data, "silhouette")
     values = np.full(len(clusterings), np.nan)
     drawn = np.arange(len(x))
     if len(x) > most:
@@ -209,8 +209,8 @@ def size(data: xr.Dataset) -> xr.Dataset:
     >>> size(data)["size"].values
     array([[2., 1.]])
     """
-    clusterings = _clusterings(data, "size")
-    counts = np.zeros((len(clusterings), _most(clusterings)))
+    clusterings = clusterings_of(data, "size")
+    counts = np.zeros((len(clusterings), most_clusters(clusterings)))
     for row, labels in enumerate(clusterings.values()):
         counts[row] = np.bincount(labels[labels != NOISE], minlength=counts.shape[1])
     noise = np.array([float(np.sum(labels == NOISE)) for labels in clusterings.values()])
@@ -253,8 +253,8 @@ def purity(data: xr.Dataset, *, against: str = PREDICTION) -> xr.Dataset:
     if values.dims not in ((SAMPLE,), (SAMPLE, CLASS)):
         raise DataError(f"purity: against={against!r} has dimensions {values.dims}, not ('sample',)")
     known = values.values if values.ndim == 1 else values.values.argmax(1)
-    clusterings = _clusterings(data, "purity")
-    pure = np.full((len(clusterings), _most(clusterings)), np.nan)
+    clusterings = clusterings_of(data, "purity")
+    pure = np.full((len(clusterings), most_clusters(clusterings)), np.nan)
     agreement = np.full(len(clusterings), np.nan)
     for row, labels in enumerate(clusterings.values()):
         inside = labels != NOISE
@@ -321,19 +321,19 @@ def stability(
     return xr.Dataset({"stability": values}, coords={CLUSTERING: list(map(str, starts[0].data_vars))})
 
 
-def _clusterings(data: xr.Dataset, step: str) -> dict[str, NDArray]:
+def clusterings_of(data: xr.Dataset, step: str) -> dict[str, NDArray]:
     found = {name: labels.values for name, labels in having(data, CLUSTERING_ROLE).items()}
     if not found:
         raise DataError(f"{step}: there is no clustering to score: put one before this step")
     return found
 
 
-def _most(clusterings: dict[str, NDArray]) -> int:
+def most_clusters(clusterings: dict[str, NDArray]) -> int:
     return max([1, *(int(labels.max(initial=NOISE)) + 1 for labels in clusterings.values())])
 
 
 def _scores(clusterings: dict[str, NDArray], **scores: xr.Variable) -> xr.Dataset:
     coords: dict[str, list[Any]] = {CLUSTERING: list(clusterings)}
     if any(CLUSTER in score.dims for score in scores.values()):
-        coords[CLUSTER] = list(range(_most(clusterings)))
+        coords[CLUSTER] = list(range(most_clusters(clusterings)))
     return xr.Dataset(scores, coords=coords)

@@ -1,0 +1,195 @@
+"""Groups that stand apart, and how far chance alone would set some apart."""
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from relfunc.schema import CLUSTERING, NOISE, SAMPLE
+
+from .._kernels import apart as kernel
+from ..roles import (
+    CLUSTER,
+    FEATURES,
+    MARGIN,
+    MARGIN_CHANCE,
+    MARGIN_SUBSAMPLE,
+    REPLICATION,
+    SCORE,
+    makes,
+    matrix,
+    result,
+)
+from ..roles import CLUSTERING as CLUSTERING_ROLE
+from .cluster import by_size
+from .scores import clusterings_of, most_clusters
+
+SURROGATE, SUBSAMPLE, GROUP = "surrogate", "subsample", "group"
+GROUPS = 8
+"""As many groups are told apart at most."""
+
+
+@makes(CLUSTERING_ROLE)
+def apart(
+    data: xr.Dataset,
+    *,
+    of: str = FEATURES,
+    ridge: float = 0.1,
+    smallest: int = 5,
+    least: float = 1.0,
+    most: int = 2000,
+    seed: int = 0,
+    name: str = "apart",
+) -> xr.Dataset:
+    """Cluster by gaps: groups that a discriminant sets apart from all other samples, however small the difference.
+
+    Distances of whole heatmaps do not show a mark of a few pixels, as they are ruled by what varies most. Here, a group
+    starts as the samples that are extreme in a principal component, in a feature with heavy tails, or in how much
+    neighbouring features differ. Every sample is projected by the discriminant between group and rest that was fitted
+    without it [1]_, and those that lie beyond the middle are the group from which it is fitted anew, until it stays the
+    same [2]_.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With the variable ``of (sample, feature)``.
+    of : str
+        "features", or an embedding.
+    ridge : float
+        Strength of the regularisation, as :func:`analysis.separability` takes it.
+    smallest : int
+        Smaller groups are passed over; none has more than half of the samples.
+    least : float
+        Groups of a smaller margin are passed over; see :func:`analysis.chance`.
+    most : int
+        Of more samples than this, so many are drawn at random for the search; the discriminants assign the others.
+    seed : int
+        Seed of the draw.
+    name : str
+        The clustering's name.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``<name>(sample)``, int32: the rest and up to eight groups, from the largest down.
+
+    References
+    ----------
+    .. [1] Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, sections 4.3 and 7.10.
+    .. [2] De la Torre and Kanade 2006, Discriminative cluster analysis, ICML.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(60, 20))
+    >>> x[:9, 3] += 12
+    >>> data = xr.Dataset({"features": (("sample", "feature"), x)})
+    >>> np.flatnonzero(apart(data)["apart"])
+    array([0, 1, 2, 3, 4, 5, 6, 7, 8])
+    """
+    x = kernel.pooled(matrix(data, of, "apart"))
+    drawn = _drawn(len(x), most, seed)
+    samples, label = kernel.principal(x[drawn]), np.zeros(len(x), dtype=np.int32)
+    groups = kernel.disjoint(kernel.search(samples, ridge=ridge, smallest=smallest), most=GROUPS, least=least)
+    label[drawn] = kernel.labels(groups)
+    left = np.setdiff1d(np.arange(len(x)), drawn)
+    label[left] = kernel.labels(kernel.assigned(samples, groups, x[left], ridge=ridge))
+    return xr.Dataset({name: result(CLUSTERING_ROLE, (SAMPLE,), by_size(label), of=of, ridge=ridge, seed=seed)})
+
+
+@makes(SCORE)
+def chance(
+    data: xr.Dataset,
+    *,
+    of: str = FEATURES,
+    ridge: float = 0.1,
+    smallest: int = 5,
+    surrogates: int = 4,
+    subsamples: int = 4,
+    most: int = 2000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Score how far every cluster stands apart, and how far the best group does where there is one strategy.
+
+    The margin of a cluster is the gap between it and the rest: of the projections by the discriminant between the two,
+    each fitted without the sample that it projects, (q_inside − q_outside) / σ · √(m / (m + 20)), for the m samples of
+    the smaller of the two, a tenth of which lies below q_inside, and as many of the others above q_outside, and the
+    standard deviation σ within the two. A region of a continuum has no gap around it, however far apart its ends lie.
+
+    Surrogates have the mean and covariance of the samples and are otherwise normal: the samples' principal components
+    are rotated at random, which is exact where the samples are normal [1]_. In each, the same search is made as
+    :func:`analysis.apart` makes in the samples.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With clusterings and the variable ``of``.
+    of, ridge, smallest, most
+        As :func:`analysis.apart` takes them.
+    surrogates : int
+        How many; those of all categories together say how far chance reaches.
+    subsamples : int
+        How many halves of the samples are searched, too.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``margin(clustering, cluster)``, NaN for clusters smaller than ``smallest``, or that leave fewer out;
+        ``margin_chance(surrogate)``, the largest margin in each surrogate; ``margin_subsample(subsample, group)``, the
+        largest margins of disjoint groups in each half, NaN where there are no more; and ``replication(clustering,
+        cluster)``, how far the cluster is found again in halves: the mean over them of the largest Jaccard index with
+        any group found there [2]_. A score of a category with too few samples for a group is NaN.
+
+    References
+    ----------
+    .. [1] Langsrud 2005, Rotation tests, Statistics and Computing 15.
+    .. [2] Hennig 2007, Cluster-wise assessment of cluster stability, Computational Statistics & Data Analysis 52.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(60, 20))
+    >>> x[:9, 3] += 12
+    >>> data = xr.Dataset({"features": (("sample", "feature"), x)})
+    >>> scores = chance(data.merge(apart(data), combine_attrs="override"))
+    >>> bool(scores["margin"].max() > 2 * scores["margin_chance"].max())
+    True
+    """
+    x, drawn = kernel.pooled(matrix(data, of, "chance")), _drawn(data.sizes[SAMPLE], most, seed)
+    rng, options = np.random.default_rng(seed), {"ridge": ridge, "smallest": smallest}
+    samples, given = kernel.principal(x[drawn]), clusterings_of(data, "chance")
+    margin = np.full((len(given), most_clusters(given)), np.nan)
+    for row, label in enumerate(given.values()):
+        names = np.unique(label[label != NOISE])
+        margin[row, names] = kernel.margins_of(samples, label[drawn][:, None] == names, **options)
+    largest = [kernel.search(samples.rotated(rng), **options).margin[:1] for _ in range(surrogates)]
+    again, halves = np.zeros(margin.shape), np.full((subsamples, GROUPS), np.nan)
+    for half in halves:
+        part = drawn[rng.permutation(len(drawn))[: len(drawn) // 2]]
+        found = kernel.disjoint(kernel.search(kernel.principal(x[part]), **options), most=GROUPS)
+        half[: found.margin.size] = found.margin
+        for row, label in enumerate(given.values()):
+            again[row] += _agreement(label[part][:, None] == np.arange(margin.shape[1]), found.inside) / subsamples
+    attrs = {"of": of, "ridge": ridge, "smallest": smallest, "seed": seed}
+    per_cluster = CLUSTERING, CLUSTER
+    return xr.Dataset(
+        {
+            MARGIN: result(SCORE, per_cluster, margin, **attrs),
+            MARGIN_CHANCE: result(SCORE, (SURROGATE,), [one[0] if one.size else np.nan for one in largest], **attrs),
+            MARGIN_SUBSAMPLE: result(SCORE, (SUBSAMPLE, GROUP), halves, **attrs),
+            REPLICATION: result(SCORE, per_cluster, np.where(np.isnan(margin), np.nan, again), **attrs),
+        },
+        coords={CLUSTERING: list(given), CLUSTER: list(range(margin.shape[1]))},
+    )
+
+
+def _drawn(n: int, most: int, seed: int) -> NDArray:
+    """Return the positions of at most so many samples, ascending."""
+    return np.arange(n) if n <= most else np.sort(np.random.default_rng(seed).permutation(n)[:most])
+
+
+def _agreement(given: NDArray, found: NDArray) -> NDArray:
+    """Return the largest Jaccard index of each of some groups (n, c) with any found, or with what that leaves, (c,)."""
+    found = np.concatenate([found, ~found], axis=1).astype(float)
+    both = given.T.astype(float) @ found
+    either = given.sum(0)[:, None] + found.sum(0) - both
+    return np.divide(both, either, out=np.zeros_like(both), where=either > 0).max(1, initial=0)

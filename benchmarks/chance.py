@@ -1,0 +1,126 @@
+"""Whether a verdict can be trusted: how often classes without groups are named, and how often planted ones are found."""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+from tqdm import tqdm
+
+import analysis
+
+from .planted import ARTEFACTS, CLASSES, NETWORKS, STRUCTURELESS, explained, structureless
+
+LEVEL: Final = 0.05
+SIZES: Final = (30, 50, 80, 120, 200, 300, 500, 800, 1200, 2000)
+"""Of the ten classes of a run, in random order."""
+DRAWS: Final = 8
+"""Of samples from one network's heatmaps."""
+POOL: Final = 2000
+EACH: Final = 400
+
+
+class Verdict(NamedTuple):
+    """A ranking of one run, and what was planted in it."""
+
+    about: dict[str, Any]
+    table: xr.Dataset
+    f1: NDArray
+    """Of each class's cluster with the planted samples."""
+
+
+def run(quick: bool, device: str = "cpu") -> list[dict[str, Any]]:
+    if device != "cpu":
+        return []  # nothing in it is fast on a GPU
+    networks, seeds, maps = (3, 2, 3) if quick else (25, 20, 50)
+    rows = [_calibration("digits", list(clean(range(networks))))]
+    rows += [_calibration(kind, list(nothing(kind, range(maps)))) for kind in STRUCTURELESS]
+    return rows + [row for name in ARTEFACTS for row in _power(name, list(planted(name, range(seeds))))]
+
+
+def clean(seeds: range) -> Iterator[Verdict]:
+    """Draw classes of several sizes from the heatmaps of networks that were trained on clean digits."""
+    for seed in tqdm(seeds, "digits", leave=False, disable=None):
+        found = explained(10_000 + seed, POOL, architecture=seed % len(NETWORKS))
+        for draw in range(DRAWS):
+            rng = np.random.default_rng((seed, draw))
+            sizes = rng.permutation(SIZES)
+            members = [rng.choice(np.flatnonzero(found.label == k), n, replace=False) for k, n in enumerate(sizes)]
+            yield judged([found.relevance[own] for own in members], seed=seed, draw=draw)
+
+
+def nothing(kind: str, seeds: range) -> Iterator[Verdict]:
+    """Draw classes of several sizes of maps without structure."""
+    for seed in tqdm(seeds, kind, leave=False, disable=None):
+        rng = np.random.default_rng((STRUCTURELESS.index(kind), seed))
+        yield judged([structureless(kind, n, rng) for n in rng.permutation(SIZES)], seed=seed)
+
+
+def planted(artefact: str, seeds: range, architecture: int = 0) -> Iterator[Verdict]:
+    """Plant an artefact in 5 % of one class of ten."""
+    for seed in tqdm(seeds, artefact, leave=False, disable=None):
+        offset = 1000 * (1 + list(ARTEFACTS).index(artefact))
+        found = explained(offset + seed, EACH, artefact, architecture=architecture)
+        parts = [np.flatnonzero(found.label == k) for k in range(CLASSES)]
+        truth = [found.planted[own] for own in parts]
+        yield judged([found.relevance[own] for own in parts], truth, seed=seed, relied=found.relied)
+
+
+def judged(maps: list[NDArray], truth: list[NDArray] | None = None, **about: Any) -> Verdict:
+    """Rank classes of maps by the steps of :func:`analysis.spray` that decide."""
+    label = np.repeat(np.arange(len(maps)), [len(part) for part in maps])
+    dims = "sample", "channel", "y", "x"
+    data = xr.Dataset({"attribution": (dims, np.concatenate(maps)[:, None]), "label": ("sample", label)})
+    tree = analysis.run(PLAN, data, by="label", progress=False)
+    table = analysis.ranking(tree, level=LEVEL).sortby("category")
+    f1 = np.full(len(maps), np.nan)
+    for k, own in enumerate(truth or []):
+        row = table.isel(category=k)
+        inside = tree[f"{row['category'].item()}/cluster"][row["clustering"].item() or "apart"].values == int(row["cluster"])
+        f1[k] = 2 * (inside & own).sum() / max(inside.sum() + own.sum(), 1)
+    return Verdict(about | {"class": next((k for k, own in enumerate(truth or []) if own.any()), -1)}, table, f1)
+
+
+def _plan() -> analysis.Chain:
+    return analysis.chain(
+        analysis.step(analysis.sum_channels),
+        analysis.step(analysis.absolute),
+        analysis.step(analysis.normalize, by="sum"),
+        analysis.step(analysis.square_root),
+        analysis.step(analysis.flatten),
+        analysis.step(analysis.apart),
+        analysis.each(
+            analysis.step(analysis.chance, subsamples=0),
+            analysis.step(analysis.separability),
+            analysis.step(analysis.size),
+        ),
+    )
+
+
+PLAN: Final = _plan()
+
+
+def _calibration(what: str, runs: list[Verdict]) -> dict[str, Any]:
+    named = sum(bool(one.table["significant"].any()) for one in runs)
+    ranks = [stats.spearmanr(one.table["n"], one.table["p_value"]).statistic for one in runs]
+    return {
+        "what": what,
+        "runs": len(runs),
+        "name any class": named,
+        "share": named / len(runs),
+        "95 % bound": float(stats.beta.ppf(0.95, named + 1, len(runs) - named)),
+        "rank by size (Spearman)": float(np.nanmean(ranks)),
+    }
+
+
+def _power(artefact: str, runs: list[Verdict]) -> list[dict[str, Any]]:
+    """One row for all networks, one for those that rely on the artefact."""
+    relied = np.array([one.about["relied"] for one in runs])
+    hit = np.array([bool(one.table["significant"][one.about["class"]]) for one in runs])
+    right = hit & np.array([one.f1[one.about["class"]] >= 0.9 for one in runs])
+    rows = []
+    for what, among in ((artefact, np.full(len(runs), True)), (f"{artefact}, relied on", relied >= 0.5)):
+        rows.append({"what": what, "runs": int(among.sum()), "class named": int(hit[among].sum()), "F1 ≥ 0.9": int(right[among].sum())})
+    return rows
