@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..graph.memory import in_blocks, times
 from .stabilizers import Stabilizer
 from .stabilizers import stabilizer as as_stabilizer
 from .step import RuleRow, Step, summed
@@ -38,24 +39,37 @@ def softmax() -> Elementary:
 
 
 def _softmax(step: Step, relevance: Tensor, output: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    x, weights, dim = _expanded(step, output, x)
-    return (x * (relevance - weights * relevance.sum(dim, keepdim=True)),)
+    dim = _axis(step, x)
+    is_last = dim in (-1, x.ndim - 1)
+
+    def shared(relevance: Tensor, output: Tensor, x: Tensor) -> Tensor:
+        x, weights = _expanded(step, output, x)
+        total = relevance.sum(-1 if is_last else dim, keepdim=True)
+        return times(relevance - weights * total, x)
+
+    given = relevance, output, x
+    return (in_blocks(shared, *given, owned=step.owned) if is_last else shared(*given),)
 
 
 def _softmax_absorbs(step: Step, passed: float, relevance: Tensor, output: Tensor, x: Tensor) -> dict[str, float]:
     """Book the constant of the expansion: of each weight, by its part of it, what no score explains."""
-    x, weights, dim = _expanded(step, output, x)
+    dim, (x, weights) = _axis(step, x), _expanded(step, output, x)
     return {"softmax": summed(relevance * (1 - x + (weights * x).sum(dim, keepdim=True)))}
 
 
-def _expanded(step: Step, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Any]:
-    """Return scores and weights, which are zero where a score is masked, and the axis."""
+def _axis(step: Step, x: Tensor) -> Any:
+    """Return the axis of a softmax, or several."""
     args = step.call.args[1:]
     dim: Any = args[0] if args else None
     if dim is None:  # as torch chooses it
         dim = 0 if x.ndim in {0, 1, 3} else 1
+    return dim
+
+
+def _expanded(step: Step, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return scores and weights, which are zero where a score is masked."""
     weights = output.exp() if step.call.spelling == "log_softmax" else output
-    return F.threshold(x, -_MASKED, 0.0), weights.nan_to_num(0.0), dim  # of what is masked entirely, they are NaN
+    return F.threshold(x, -_MASKED, 0.0), weights.nan_to_num(0.0)  # of what is masked entirely, they are NaN
 
 
 _MASKED: Final = torch.finfo(torch.float32).max / 2
