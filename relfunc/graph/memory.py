@@ -75,10 +75,9 @@ def in_blocks(function: Callable[..., Tensor], a: Tensor, *others: Tensor, owned
     Tensor
         The same as the function of the whole.
     """
-    rows = _BLOCK // max(a.shape[-1], 1) if a.ndim else 0
-    if not rows or a.numel() <= 2 * _BLOCK or not is_plain(a) or not all(_is_beside(a, b) for b in (a, *others)):
+    if a.numel() <= 2 * _BLOCK or not is_plain(a) or not all(_is_beside(a, b) for b in (a, *others)):
         return function(a, *others)
-    result = a if owned else torch.empty_like(a)
+    result, rows = a if owned else torch.empty_like(a), max(_BLOCK // a.shape[-1], 1)
     pieces = (b.view(-1, b.shape[-1]).split(rows) for b in (result, a, *others))
     for made, *given in zip(*pieces, strict=True):
         made.copy_(function(*given))
