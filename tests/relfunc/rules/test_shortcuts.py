@@ -8,6 +8,7 @@ import relfunc as rf
 from relfunc.graph import memory
 from relfunc.graph.memory import in_blocks
 from relfunc.rules import read
+from relfunc.rules.tables import AnyRule
 
 RULES = {
     "epsilon": rf.rules.epsilon(0.1),
@@ -22,14 +23,14 @@ RULES = {
 }
 
 
-def _attributed(rule: object, layer: nn.Module, x: Tensor, seed: Tensor) -> Tensor:
+def _attributed(rule: AnyRule, layer: nn.Module, x: Tensor, seed: Tensor) -> Tensor:
     return rf.gradient(rf.lrp(layer, lambda *_: rule))(x, seed)[1]
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("tokens", [(), (3,), (0, 7, 23)], ids=str)
 def test_rows_without_relevance_are_left_out(
-    rule: object, tokens: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    rule: AnyRule, tokens: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer, x = nn.Linear(5, 7).double().eval(), torch.randn(2, 24, 5, dtype=torch.float64)
     seed = torch.zeros(2, 24, 7, dtype=torch.float64)
