@@ -3,7 +3,7 @@
 import operator
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, fx, nn
@@ -165,13 +165,20 @@ def _off(a: Tensor, b: Tensor) -> float:
         return 0.0
     if not a.is_floating_point() and not a.is_complex():
         return float("inf")
-    same = (a == b) | (a.isnan() & b.isnan())
-    a, b = a[~same], b[~same]
-    if not a.numel():
-        return 0.0
-    if not bool(a.isfinite().all() and b.isfinite().all()):
-        return float("inf")
-    return float((a - b).abs().max() / a.abs().max().clamp(min=torch.finfo(a.dtype).tiny))
+    difference = greatest = a.new_zeros((), dtype=a.abs().dtype if a.is_complex() else a.dtype)
+    for one, other in zip(a.reshape(-1).split(_PIECE), b.reshape(-1).split(_PIECE), strict=True):
+        differing = ~((one == other) | (one.isnan() & other.isnan()))
+        one, other = one[differing], other[differing]
+        if not bool(one.isfinite().all() and other.isfinite().all()):
+            return float("inf")
+        if one.numel():
+            difference = torch.maximum(difference, (one - other).abs().max())
+            greatest = torch.maximum(greatest, one.abs().max())
+    return float(difference / greatest.clamp(min=torch.finfo(a.dtype).tiny))
+
+
+_PIECE: Final = 2**20
+"""How many numbers are compared at once, so that comparing large outputs takes little memory."""
 
 
 def _tolerance(a: Tensor, exact: bool) -> float:

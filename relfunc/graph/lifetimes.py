@@ -17,9 +17,9 @@ from .memory import rectified
 
 def shape_of(value: Any) -> Any:
     """Return tensors of the same shapes that take no memory."""
-    return pytree.tree_map_only(
-        Tensor, lambda x: torch.zeros((), dtype=x.dtype, device=x.device).expand(x.shape), value
-    )
+    if isinstance(value, Tensor):  # as nearly always
+        return torch.zeros((), dtype=value.dtype, device=value.device).expand(value.shape)
+    return pytree.tree_map_only(Tensor, shape_of, value)
 
 
 def overwrite_unread(graph: fx.Graph) -> None:

@@ -5,6 +5,9 @@ compilers get the ordinary operations: they need the operands later, or manage m
 what it batches is memory like any other.
 """
 
+from collections.abc import Callable
+from typing import Final
+
 import torch
 from torch import Tensor
 from torch._C._functorch import TransformType, is_batchedtensor
@@ -52,6 +55,46 @@ def rectified(a: Tensor) -> Tensor:
 def packed(a: Tensor) -> Tensor:
     """Return matrices without gaps, by rows or by columns as they are: a product would copy them row by row."""
     return a.mT.contiguous().mT if a.stride(-2) == 1 != a.stride(-1) else a.contiguous()
+
+
+def in_blocks(function: Callable[..., Tensor], a: Tensor, *others: Tensor, owned: bool = False) -> Tensor:
+    """Call a function of each row along the last axis, a few rows at a time: what it makes stays in the cache.
+
+    Parameters
+    ----------
+    function : callable
+        ``(a, *others) -> Tensor`` of the same shape and dtype, each row of it made of the same row of all arguments.
+        It may overwrite ``a`` if that is owned.
+    a, *others : Tensor
+        Of one shape and dtype.
+    owned : bool
+        Whether nobody else reads ``a``, so that it may be overwritten.
+
+    Returns
+    -------
+    Tensor
+        The same as the function of the whole.
+    """
+    if a.numel() <= 2 * _BLOCK or not is_plain(a) or not all(_is_beside(a, b) for b in (a, *others)):
+        return function(a, *others)
+    result, rows = a if owned else torch.empty_like(a), max(_BLOCK // a.shape[-1], 1)
+    pieces = (b.view(-1, b.shape[-1]).split(rows) for b in (result, a, *others))
+    for made, *given in zip(*pieces, strict=True):
+        made.copy_(function(*given))
+    return result
+
+
+def is_plain(a: Tensor) -> bool:
+    """Whether a tensor's values can be looked at without waiting, and nobody will differentiate what is made of it."""
+    return a.device.type == "cpu" and not torch.is_grad_enabled() and not is_transformed()
+
+
+def _is_beside(a: Tensor, b: Tensor) -> bool:
+    return b.is_contiguous() and a.shape == b.shape and a.dtype == b.dtype
+
+
+_BLOCK: Final = 2**16
+"""Numbers that fit in a core's cache several times."""
 
 
 def _is_free(a: Tensor, b: Tensor) -> bool:

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from .spellings import words
+
 
 @dataclass(frozen=True)
 class Adjoint:
@@ -71,6 +73,20 @@ def _put(cotangent: Any, x: Any, index: Any) -> Any:
     )
     parts = [chosen[i] if i in chosen else _nothing(part) for i, part in enumerate(x)]
     return type(x)(*parts) if hasattr(x, "_fields") else parts if isinstance(x, list) else tuple(parts)
+
+
+def _put_slice(cotangent: Tensor, x: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Tensor:
+    if cotangent.shape == x.shape:
+        return cotangent
+    return _put(cotangent, x, (*(slice(None),) * (dim % x.ndim), slice(start, end, step)))
+
+
+def _put_one(cotangent: Tensor, x: Tensor, dim: int, index: int) -> Tensor:
+    return _put(cotangent, x, (*(slice(None),) * (dim % x.ndim), index))
+
+
+def _gathered(cotangent: Tensor, x: Tensor, *_: Any, **__: Any) -> Tensor:
+    return cotangent.sum_to_size(x.shape)
 
 
 def _nothing(part: Any) -> Any:
@@ -161,13 +177,18 @@ def _is_basic(index: Any) -> bool:
 
 
 _SHAPES: Final = {
-    **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous"), _reshaped),
+    **dict.fromkeys(
+        ("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone"), _reshaped
+    ),
     **dict.fromkeys(("transpose", "t"), _swapped),
     "cat": _split_up,
     **dict.fromkeys(("chunk", "split"), _joined),
     "unbind": _restacked,
     "permute": _permuted,
     "getitem": _put,
+    "slice": _put_slice,
+    "select": _put_one,
+    **dict.fromkeys(words("expand expand_as broadcast_to"), _gathered),
     "sum": _spread,
     "mean": _averaged,
     "centred": _centred,

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..graph.calls import Slot
-from ..graph.memory import packed
+from ..graph.memory import packed, times
 from ..graph.transposes import sum_to
-from .stabilizers import Plain, Stabilizer
+from .stabilizers import Plain, Stabilizer, quotient
 from .stabilizers import stabilizer as as_stabilizer
 from .step import Reads, RuleRow, Step, summed
 from .tables import Elementary
@@ -71,22 +71,26 @@ def weighted(*, stabilizer: float | Stabilizer = 1e-6) -> Elementary:
 def _bilinear(step: Step, relevance: Tensor, output: Any, *values: Any, stabilizer: Stabilizer) -> tuple[Any, ...]:
     """Share relevance among the factors of a sum of products, and within each in proportion to its products."""
     data, receivers = step.call.data, step.receivers
-    share = relevance / stabilizer(len(receivers) * output)
-    grads = _grads(step, share, *values)
+    share = quotient(relevance, output, stabilizer, owned=step.owned, factor=len(receivers))
+    if _is_plain(step, values):
+        return tuple(times(grad, values[slot]) for slot, grad in zip(data, _grads(share, *values), strict=True))
+    grads = step.call.transpose(share, *values)
     return tuple(
         pytree.tree_map(torch.mul, values[slot], grad) if slot in receivers else pytree.tree_map(torch.zeros_like, grad)
         for slot, grad in zip(data, grads, strict=True)
     )
 
 
-def _grads(step: Step, share: Tensor, *values: Any) -> tuple[Any, ...]:
-    """Multiply by the transposed Jacobian; of a plain matrix product without running it again."""
-    if step.call.spelling in {"matmul", "bmm", "mm"} and len(values) == 2 and not step.call.kwargs:
-        a, b = values
-        if a.ndim > 1 and b.ndim > 1:
-            share = share.contiguous()  # once, and not for each of two products
-            return sum_to(share @ packed(b).mT, a.shape), sum_to(packed(a).mT @ share, b.shape)
-    return step.call.transpose(share, *values)
+def _is_plain(step: Step, values: tuple[Any, ...]) -> bool:
+    """Whether an operation is the product of two matrices that both get relevance."""
+    of_two = step.call.spelling in {"matmul", "bmm", "mm"} and len(values) == 2 and not step.call.kwargs
+    return of_two and step.receivers == (0, 1) and all(value.ndim > 1 for value in values)
+
+
+def _grads(share: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Multiply by the transposed Jacobian of a product of matrices, in fresh memory."""
+    share = share.contiguous()  # once, and not for each of two products
+    return sum_to(share @ packed(b).mT, a.shape), sum_to(packed(a).mT @ share, b.shape)
 
 
 def _absorbed(

@@ -58,14 +58,15 @@ class Propagate(Step):
 
     def __call__(self, relevance: Any, output: Any, *values: Any) -> tuple[Any, ...]:
         """Return the relevance of each data slot, in single precision where the model computes in half."""
-        leaves = [leaf for leaf in pytree.tree_leaves((relevance, output, values)) if isinstance(leaf, Tensor)]
+        given = (relevance, output, *values)
+        is_flat = all(isinstance(one, Tensor | int | None) for one in given)
+        leaves = [leaf for leaf in (given if is_flat else pytree.tree_leaves(given)) if isinstance(leaf, Tensor)]
         device = leaves[0].device.type
         autocast = torch.is_autocast_enabled(device)
         if not autocast and not any(leaf.dtype in HALF for leaf in leaves):
             return self._asked(self.row.propagate, relevance, output, *values)
         with torch.autocast(device, enabled=False):
-            given = pytree.tree_map_only(Tensor, self.row.widened, (relevance, output, values))
-            return self._asked(self.row.propagate, *given[:2], *given[2])
+            return self._asked(self.row.propagate, *pytree.tree_map_only(Tensor, self.row.widened, given))
 
     def absorbed(self, passed: float, relevance: Any, output: Any, *values: Any) -> dict[str, float]:
         """Sum the relevance that reached no input, by what absorbed it."""

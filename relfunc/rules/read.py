@@ -1,10 +1,10 @@
 """The reader: relevance of one operation as a rule's table says, and the row that all tables share.
 
 A table (:mod:`relfunc.rules.tables`) is read literally, branch by branch: modified forward passes make the
-denominators, and the transposed Jacobian with each term's weights carries the shares back. Three short cuts give the
+denominators, and the transposed Jacobian with each term's weights carries the shares back. Four short cuts give the
 same numbers: a term that is the operation itself has its output for a denominator, a rule and its mirror image for
-negative outputs are read with one modified forward (:func:`_read_mirrored`), and what nobody else reads is overwritten
-(:mod:`relfunc.graph.memory`).
+negative outputs are read with one modified forward (:func:`_read_mirrored`), rows without relevance are left out
+(:func:`_rows`), and what nobody else reads is overwritten (:mod:`relfunc.graph.memory`).
 """
 
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ from torch.utils import _pytree as pytree
 
 from ..graph.affine import by_channel
 from ..graph.calls import Call, Slot
-from ..graph.memory import one_sided, over, plus_product, times
+from ..graph.memory import is_plain, one_sided, over, plus_product, times
 from ..graph.transposes import TRANSPOSES, each_transposed
 from ..ops.table import Op, Sign
-from .stabilizers import Clipping, Plain, Stabilizer
+from .stabilizers import Clipping, Plain, Stabilizer, quotient
 from .step import PropagateError, Reads, RuleRow, Step, summed
 from .tables import ALL, NONE, Branch, Part, Rule, Term, simplify
 
@@ -119,7 +119,35 @@ def read(step: Step, relevance: Any, output: Any, *values: Any) -> tuple[Any, ..
     rectified = step.rectified and takes_rectified(rule)
     if not step.call.transposed:
         return _read_linear(step, rule, relevance, output, rectified, *values)
-    return (_read_affine(step, rule, relevance, output, rectified, *values),)
+    rows = _rows(step, rule, relevance, values[0])
+    if rows is None:
+        return (_read_affine(step, rule, relevance, output, rectified, *values),)
+    x, *parameters = values
+    of_rows = None if output is None else output[rows]
+    read_rows = _read_affine(replace(step, owned=True), rule, relevance[rows], of_rows, rectified, x[rows], *parameters)
+    full = read_rows.new_zeros(x.shape)
+    full[rows] = read_rows
+    return (full,)
+
+
+def _rows(step: Step, rule: Rule, relevance: Tensor, x: Tensor) -> tuple[Tensor, ...] | None:
+    """Find the few rows of a linear layer that have relevance; None if many have, or values cannot be looked at.
+
+    All relevance may begin at one token of a sequence, or arrive at one that stands for the whole. A row of zeros gives
+    zeros wherever the stabilizer looks at one denominator at a time, and keeps also zero off zero.
+    """
+    sizes = relevance.shape[:-1]
+    by_row = step.call.transposed == "linear" and x.shape[:-1] == sizes and rule.bounds is None
+    if not by_row or sizes.numel() < _MANY or not takes_rectified(rule) or not is_plain(relevance):
+        return None
+    few = sizes.numel() // 2
+    if int(relevance[..., 0].count_nonzero()) > few:  # a quick look
+        return None
+    rows = relevance.any(-1).nonzero(as_tuple=True)
+    return rows if len(rows[0]) <= few else None
+
+
+_MANY: Final = 16
 
 
 def _read_affine(
@@ -211,11 +239,10 @@ def _share(
     relevance: Tensor, z: Tensor, stabilizer: Stabilizer, sign: int, *, owned: bool, kept: Tensor | None
 ) -> Tensor:
     """Divide by the stabilized ``z``, in the memory of both if relevance is owned and ``z`` is not to be kept."""
-    if not sign or not isinstance(stabilizer, Plain):
-        denominator = stabilizer(z)
-    else:
+    if sign and isinstance(stabilizer, Plain):
         denominator = stabilizer.signed(z, sign, in_place=owned and z is not kept)
-    return over(relevance, denominator) if owned else relevance / denominator
+        return over(relevance, denominator) if owned else relevance / denominator
+    return quotient(relevance, z, stabilizer, owned=owned)
 
 
 def _gated(share: Tensor, z: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..graph.memory import in_blocks, times
 from ..graph.softmax import exponentials
 from .stabilizers import Stabilizer
 from .stabilizers import stabilizer as as_stabilizer
@@ -39,31 +40,45 @@ def softmax() -> Elementary:
 
 
 def _softmax(step: Step, relevance: Tensor, output: Tensor, x: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
-    scores, weights, dim = _expanded(step, output, x, *kept)
-    return (scores * (relevance - weights * relevance.sum(dim, keepdim=True)),)
+    dim, least = _axis(step, x), step.call.args[4:5]
+    plain = dim in (-1, x.ndim - 1) and not kept and not any(least)
+
+    def shared(relevance: Tensor, output: Tensor, x: Tensor) -> Tensor:
+        scores, weights = _expanded(step, output, x, *kept)
+        total = relevance.sum(-1 if plain else dim, keepdim=True)
+        return times(relevance - weights * total, scores)
+
+    given = relevance, output, x
+    return (in_blocks(shared, *given, owned=step.owned) if plain else shared(*given),)
 
 
 def _softmax_absorbs(
     step: Step, passed: float, relevance: Tensor, output: Tensor, x: Tensor, *kept: Tensor
 ) -> dict[str, float]:
     """Book the constant of the expansion: of each weight, by its part of it, what no score explains."""
-    scores, weights, dim = _expanded(step, output, x, *kept)
+    dim, (scores, weights) = _axis(step, x), _expanded(step, output, x, *kept)
     return {"softmax": summed(relevance * (1 - scores + (weights * scores).sum(dim, keepdim=True)))}
 
 
-def _expanded(step: Step, output: Tensor, x: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor, Any]:
-    """Return scores and the shares in which each lessens the weights of all, both zero where masked, and the axis."""
+def _axis(step: Step, x: Tensor) -> Any:
+    """Return the axis of a softmax, or several."""
     args = step.call.args[1:]
     dim: Any = args[0] if args else None
     if dim is None:  # as torch chooses it
         dim = 0 if x.ndim in {0, 1, 3} else 1
+    return dim
+
+
+def _expanded(step: Step, output: Tensor, x: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Return scores and the shares in which each lessens the weights of all, both zero where masked."""
     weights = output.exp() if step.call.spelling == "log_softmax" else output
     scores, weights = F.threshold(_widened(x), -_MASKED, 0.0), weights.nan_to_num(0.0)  # NaN where all are masked
     if kept:
         scores = scores.masked_fill(kept[0] == 0, 0.0)
+    args = step.call.args[1:]
     if len(args) > 3 and args[3]:  # a sum that is less than it has to be does not change with the scores
         weights = weights * (exponentials(x, *args[:3], *kept)[1] >= args[3])
-    return scores, weights, dim
+    return scores, weights
 
 
 _MASKED: Final = torch.finfo(torch.float32).max / 2

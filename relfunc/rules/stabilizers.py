@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RuleError
-from ..graph.memory import plus
+from ..graph.memory import in_blocks, over, plus
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,18 @@ class NormScaled:
 
 
 Stabilizer: TypeAlias = Callable[[Tensor], Tensor]
+
+
+def quotient(relevance: Tensor, z: Tensor, stabilizer: Stabilizer, *, owned: bool = False, factor: int = 1) -> Tensor:
+    """Divide relevance by stabilized denominators ``factor * z``, in its own memory if nobody else reads it."""
+
+    def divided(relevance: Tensor, z: Tensor) -> Tensor:
+        denominator = stabilizer(z if factor == 1 else factor * z)
+        return over(relevance, denominator) if owned else relevance / denominator
+
+    if isinstance(stabilizer, Plain | Clipping):  # which look at one denominator at a time
+        return in_blocks(divided, relevance, z, owned=owned)
+    return divided(relevance, z)
 
 
 def _signed(size: Tensor, z: Tensor) -> Tensor:
