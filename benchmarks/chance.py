@@ -1,7 +1,7 @@
-"""Whether a verdict can be trusted: how often classes without groups are named, and how often planted ones are found."""
+"""Whether a verdict can be trusted: how often classes without groups are named, and planted ones found."""
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import xarray as xr
@@ -78,8 +78,9 @@ def judged(maps: list[NDArray], truth: list[NDArray] | None = None, **about: Any
     f1 = np.full(len(maps), np.nan)
     for k, own in enumerate(truth or []):
         row = table.isel(category=k)
-        inside = tree[f"{row['category'].item()}/cluster"][row["clustering"].item() or "apart"].values == int(row["cluster"])
-        f1[k] = 2 * (inside & own).sum() / max(inside.sum() + own.sum(), 1)
+        labels = tree[f"{row['category'].item()}/cluster"][row["clustering"].item() or "apart"].values
+        inside = labels == int(row["cluster"])
+        f1[k] = 2 * np.sum(inside & own) / max(np.sum(inside) + np.sum(own), 1)
     return Verdict(about | {"class": next((k for k, own in enumerate(truth or []) if own.any()), -1)}, table, f1)
 
 
@@ -104,7 +105,7 @@ PLAN: Final = _plan()
 
 def _calibration(what: str, runs: list[Verdict]) -> dict[str, Any]:
     named = sum(bool(one.table["significant"].any()) for one in runs)
-    ranks = [stats.spearmanr(one.table["n"], one.table["p_value"]).statistic for one in runs]
+    ranks = [float(cast(Any, stats.spearmanr(one.table["n"], one.table["p_value"]))[0]) for one in runs]
     return {
         "what": what,
         "runs": len(runs),
@@ -122,5 +123,6 @@ def _power(artefact: str, runs: list[Verdict]) -> list[dict[str, Any]]:
     right = hit & np.array([one.f1[one.about["class"]] >= 0.9 for one in runs])
     rows = []
     for what, among in ((artefact, np.full(len(runs), True)), (f"{artefact}, relied on", relied >= 0.5)):
-        rows.append({"what": what, "runs": int(among.sum()), "class named": int(hit[among].sum()), "F1 ≥ 0.9": int(right[among].sum())})
+        counts = {"class named": int(hit[among].sum()), "F1 ≥ 0.9": int(right[among].sum())}
+        rows.append({"what": what, "runs": int(among.sum())} | counts)
     return rows

@@ -102,7 +102,7 @@ def explained(seed: int, each: int, artefact: str = "", share: float = 0.05, arc
 
 
 def structureless(kind: str, n: int, rng: np.random.Generator) -> NDArray:
-    """Maps (n, 24, 24) of one distribution without groups: "noise", "smooth" fields, a "template" or "bumps"."""
+    """Make maps (n, 24, 24) of one distribution without groups: "noise", "smooth" fields, a "template" or "bumps"."""
     shape = (n, 24, 24)
     if kind == "noise":
         return rng.normal(size=shape)

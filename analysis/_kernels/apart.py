@@ -87,15 +87,15 @@ def principal(x: NDArray) -> Principal:
 
 
 def pooled(x: NDArray) -> NDArray:
-    """Average neighbouring features (n, d), so that at most 4,096 are left, of the same total variance if they agree."""
+    """Average neighbouring features (n, d), so that at most 4,096 are left; where they agree, distances stay."""
     block = -(-x.shape[1] // MOST_FEATURES)
     if block <= 1:
         return x
-    padded = np.pad(x, ((0, 0), (0, -x.shape[1] % block)))
-    return padded.reshape(len(x), -1, block).mean(2) * np.sqrt(block)
+    padded = np.pad(x, ((0, 0), (0, -x.shape[1] % block))).reshape(len(x), -1, block)
+    return padded.mean(2) * np.sqrt(block)
 
 
-def disjoint(found: Groups, *, most: int, least: float = -np.inf) -> Groups:
+def disjoint(found: Groups, *, most: int, least: float = 0.0) -> Groups:
     """Return the groups that hardly overlap with one of a larger margin.
 
     Parameters
@@ -105,16 +105,16 @@ def disjoint(found: Groups, *, most: int, least: float = -np.inf) -> Groups:
     most : int
         How many at most.
     least : float
-        Groups of a smaller margin are passed over.
+        Beside the first, groups of a smaller margin are passed over, and the first where its margin is negative.
 
     Returns
     -------
     Groups
     """
     kept: list[int] = []
-    for column in range(int(np.sum(found.margin >= least))):
+    for column in range(max(int(np.sum(found.margin >= least)), int(np.any(found.margin > 0)))):
         group = found.inside[:, column]
-        if len(kept) < most and found.inside[:, kept].any(1)[group].mean() <= OVERLAP:
+        if len(kept) < most and np.any(found.inside[:, kept], axis=1)[group].mean() <= OVERLAP:
             kept.append(column)
     return Groups(found.inside[:, kept], found.margin[kept])
 

@@ -92,5 +92,5 @@ def _pooled(excess: NDArray) -> tuple[float, float, float]:
 
 
 def _above_zero(margin: NDArray) -> NDArray:
-    """Groups that overlap have no gap, however much they do: log(1 + exp m), smooth, and m where it is large."""
+    """Return log(1 + exp m), about m where it is large: groups that overlap have no gap, however much they do."""
     return np.maximum(margin, 0) + np.log1p(np.exp(-np.abs(margin)))

@@ -70,8 +70,8 @@ def ranking(
 
         Where there are margins, also the cluster's ``margin``; ``p_value``, ``p_adjusted`` and ``significant``, by
         what chance does in this category and how much categories vary; ``replication``, how far it is found again in
-        halves of the samples; and ``strategies``, one and the clusters beside the largest whose margins are significant,
-        with ``strategies_low`` and ``strategies_high``, the fewest and most in halves.
+        halves of the samples; and ``strategies``, one and the clusters beside the largest that are significant, with
+        ``strategies_low`` and ``strategies_high``, the fewest and most in halves.
 
         ``chance`` is the separability that the best of as many clusters reaches in half of all cases where they have
         nothing to do with the heatmaps. It falls with ``n``: a separability of a small category says less. Clusters
@@ -89,12 +89,12 @@ def ranking(
     Examples
     --------
     >>> from analysis import run, spray
-    >>> x = np.random.default_rng(0).normal(size=(40, 8))
-    >>> x[:12, 0] += 20
-    >>> data = xr.Dataset({"attribution": (("sample", "x"), x), "group": ("sample", ["a"] * 40)})
+    >>> x = np.random.default_rng(0).normal(size=(60, 8))
+    >>> x[:20, 0] += 20
+    >>> data = xr.Dataset({"attribution": (("sample", "x"), x), "group": ("sample", ["a"] * 60)})
     >>> table = ranking(run(spray(n_neighbors=4, tsne=False), data, by="group"))
     >>> table["clustering"].item(), table["size"].item(), table["significant"].item()
-    ('apart', 12, True)
+    ('kmeans-02', 20, True)
     """
     choice(correction, tuple(CORRECTIONS), "correction", "ranking")
     nodes = dict(categories(tree).items())
@@ -144,7 +144,7 @@ def most_separable(scores: xr.Dataset, n: int, *, smallest: int = SMALLEST) -> A
 
 
 def _eligible(scores: xr.Dataset, name: str, n: int, smallest: int) -> NDArray[np.float64]:
-    """A score of each cluster, NaN of those that do not count."""
+    """Return a score of each cluster, NaN of those that do not count."""
     size = scores[SIZE].values
     return np.where((size >= smallest) & (n - size >= smallest), scores[name].values, np.nan)
 
@@ -194,11 +194,14 @@ def _with_evidence(
     adjusted = corrected(p)
     found = []
     for at, (row, score) in enumerate(zip(rows, scores, strict=True)):
-        own = Chance(*(part[at] for part in null))
+        own, threshold = Chance(*(part[at] for part in null)), level / len(rows)
         beyond = score[MARGIN].sel({CLUSTERING: row["clustering"]}).values[1:] if row["clustering"] else np.array([])
-        halves = (own.p_value(score[MARGIN_SUBSAMPLE].values) <= level / len(rows)).sum(1)
-        counts = {"strategies": 1 + int((own.p_value(beyond) <= level / len(rows)).sum())}
-        counts |= {"strategies_low": 1 + int(halves.min() if halves.size else 0), "strategies_high": 1 + int(halves.max() if halves.size else 0)}
-        evidence = {"p_value": p[at], "p_adjusted": adjusted[at], "significant": bool(adjusted[at] <= level)}
-        found.append(row | evidence | counts)
+        halves = (own.p_value(score[MARGIN_SUBSAMPLE].values) <= threshold).sum(1)
+        found.append(
+            row
+            | {"p_value": p[at], "p_adjusted": adjusted[at], "significant": bool(adjusted[at] <= level)}
+            | {"strategies": 1 + int((own.p_value(beyond) <= threshold).sum())}
+            | {"strategies_low": 1 + int(halves.min()) if halves.size else 1}
+            | {"strategies_high": 1 + int(halves.max()) if halves.size else 1}
+        )
     return found

