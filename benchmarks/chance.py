@@ -20,6 +20,10 @@ DRAWS: Final = 8
 """Of samples from one network's heatmaps."""
 POOL: Final = 2000
 EACH: Final = 400
+COUNTS: Final = (50, 100, 200, 400)
+SHARES: Final = (0.05, 0.1, 0.2)
+CURVED: Final = ("patch", "watermark", "border")
+"""Of a curve of power: samples of a class, and how many of them have the artefact."""
 
 
 class Verdict(NamedTuple):
@@ -37,7 +41,9 @@ def run(quick: bool, device: str = "cpu") -> list[dict[str, Any]]:
     networks, seeds, maps = (3, 2, 3) if quick else (25, 20, 50)
     rows = [_calibration("digits", list(clean(range(networks))))]
     rows += [_calibration(kind, list(nothing(kind, range(maps)))) for kind in STRUCTURELESS]
-    return rows + [row for name in ARTEFACTS for row in _power(name, list(planted(name, range(seeds))))]
+    rows += [row for name in ARTEFACTS for row in _power(name, list(planted(name, range(seeds))))]
+    by_size = [found for name in CURVED for found in curve(name, range(2 if quick else 6))]
+    return rows + [_curved(n, share, by_size) for n in COUNTS for share in SHARES]
 
 
 def clean(seeds: range) -> Iterator[Verdict]:
@@ -66,6 +72,26 @@ def planted(artefact: str, seeds: range, architecture: int = 0) -> Iterator[Verd
         parts = [np.flatnonzero(found.label == k) for k in range(CLASSES)]
         truth = [found.planted[own] for own in parts]
         yield judged([found.relevance[own] for own in parts], truth, seed=seed, relied=found.relied)
+
+
+def curve(artefact: str, seeds: range) -> Iterator[tuple[int, float, Verdict]]:
+    """Draw classes of several sizes, one with several shares of an artefact, from the heatmaps of networks."""
+    for seed in tqdm(seeds, f"{artefact}, by size", leave=False, disable=None):
+        found = explained(20_000 + 1000 * list(ARTEFACTS).index(artefact) + seed, 2 * EACH, artefact, max(SHARES))
+        class_ = int(found.label[found.planted][0])
+        rng = np.random.default_rng((seed, 1))
+        for n in COUNTS:
+            others = [_drawn(rng, found.label == k, n) for k in range(CLASSES) if k != class_]
+            for share in SHARES:
+                marked = _drawn(rng, found.planted, round(share * n))
+                plain = _drawn(rng, (found.label == class_) & ~found.planted, n - len(marked))
+                parts = [*others, np.concatenate([marked, plain])]
+                maps, truth = [found.relevance[own] for own in parts], [found.planted[own] for own in parts]
+                yield n, share, judged(maps, truth, seed=seed, relied=found.relied)
+
+
+def _drawn(rng: np.random.Generator, among: NDArray, count: int) -> NDArray:
+    return rng.choice(np.flatnonzero(among), count, replace=False)
 
 
 def judged(maps: list[NDArray], truth: list[NDArray] | None = None, **about: Any) -> Verdict:
@@ -116,13 +142,24 @@ def _calibration(what: str, runs: list[Verdict]) -> dict[str, Any]:
     }
 
 
+def _curved(n: int, share: float, runs: list[tuple[int, float, Verdict]]) -> dict[str, Any]:
+    found = [_found(one) for size, part, one in runs if (size, part) == (n, share)]
+    counts = {"class named": sum(hit for hit, _ in found), "F1 ≥ 0.9": sum(hit and right for hit, right in found)}
+    return {"what": f"{share:.0%} of {n} samples: {' or '.join(CURVED)}", "runs": len(found)} | counts
+
+
+def _found(one: Verdict) -> tuple[bool, bool]:
+    """Whether the class was named in which something is planted, and whether its cluster is that."""
+    at = one.about["class"]
+    return bool(one.table["significant"][at]), bool(one.f1[at] >= 0.9)
+
+
 def _power(artefact: str, runs: list[Verdict]) -> list[dict[str, Any]]:
     """One row for all networks, one for those that rely on the artefact."""
     relied = np.array([one.about["relied"] for one in runs])
-    hit = np.array([bool(one.table["significant"][one.about["class"]]) for one in runs])
-    right = hit & np.array([one.f1[one.about["class"]] >= 0.9 for one in runs])
+    hit, right = np.array([_found(one) for one in runs]).T
     rows = []
     for what, among in ((artefact, np.full(len(runs), True)), (f"{artefact}, relied on", relied >= 0.5)):
-        counts = {"class named": int(hit[among].sum()), "F1 ≥ 0.9": int(right[among].sum())}
+        counts = {"class named": int(hit[among].sum()), "F1 ≥ 0.9": int((hit & right)[among].sum())}
         rows.append({"what": what, "runs": int(among.sum())} | counts)
     return rows
