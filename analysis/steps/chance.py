@@ -36,7 +36,7 @@ def apart(
     ridge: float = 0.1,
     smallest: int = 5,
     least: float = 2.0,
-    most: int = 2000,
+    most: int = 1000,
     seed: int = 0,
     name: str = "apart",
 ) -> xr.Dataset:
@@ -104,7 +104,7 @@ def chance(
     smallest: int = 5,
     surrogates: int = 4,
     subsamples: int = 4,
-    most: int = 2000,
+    most: int = 1000,
     seed: int = 0,
 ) -> xr.Dataset:
     """Score how far every cluster stands apart, and how far the best group does where there is one strategy.
