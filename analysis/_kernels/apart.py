@@ -95,7 +95,7 @@ def pooled(x: NDArray) -> NDArray:
     return padded.mean(2) * np.sqrt(block)
 
 
-def disjoint(found: Groups, *, most: int, least: float = 0.0) -> Groups:
+def disjoint(found: Groups, *, most: int, least: float = -np.inf) -> Groups:
     """Return the groups that hardly overlap with one of a larger margin.
 
     Parameters
@@ -105,14 +105,14 @@ def disjoint(found: Groups, *, most: int, least: float = 0.0) -> Groups:
     most : int
         How many at most.
     least : float
-        Beside the first, groups of a smaller margin are passed over, and the first where its margin is negative.
+        Groups of a smaller margin are passed over, but for the first.
 
     Returns
     -------
     Groups
     """
     kept: list[int] = []
-    for column in range(max(int(np.sum(found.margin >= least)), int(np.any(found.margin > 0)))):
+    for column in range(max(int(np.sum(found.margin >= least)), min(found.margin.size, 1))):
         group = found.inside[:, column]
         if len(kept) < most and np.any(found.inside[:, kept], axis=1)[group].mean() <= OVERLAP:
             kept.append(column)
