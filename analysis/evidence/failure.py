@@ -93,7 +93,8 @@ def slices(
     Raises
     ------
     DataError
-        If it is not known of any sample whether it is correct, or is neither yes nor no, or the tree is not of these data.
+        If it is known of no sample whether it is correct, or is neither yes nor no, or the tree is not of these
+        data.
 
     References
     ----------

@@ -152,7 +152,8 @@ def known(data: xr.Dataset, metadata: Metadata, where: str) -> Known:
     dict
         From name to one value for each sample of ``data``; classes by their names. ``predicted_class``,
         ``confidence`` (the largest output, as a probability: by softmax unless it is one) and ``correct`` are those
-        of the prediction and label, None where the label names no class, unless the metadata have such variables themselves.
+        of the prediction and label, None where the label names no class, unless the metadata have such variables
+        themselves.
 
     Raises
     ------
@@ -208,7 +209,10 @@ def outcome(data: xr.Dataset) -> Known:
     if LABEL in data and data[LABEL].dims == (SAMPLE,):
         label = data[LABEL].values
         unknown = ~np.isin(label, np.arange(data.sizes[CLASS]))
-        found[CORRECT] = np.where(unknown, None, best == label) if unknown.any() else best == label
+        found[CORRECT] = best == label
+        if unknown.any():
+            found[CORRECT] = found[CORRECT].astype(object)
+            found[CORRECT][unknown] = None
     return found
 
 

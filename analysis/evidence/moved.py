@@ -268,7 +268,7 @@ def _measured(samples: xr.Dataset, group: Group, level: float, seed: int) -> dic
         pair = np.stack([samples[name].values[group.members].astype(np.float64) for name in ("correct_a", "correct_b")])
         before, after = pair[:, ~np.isnan(pair).any(0)]
         gained, lost, n = int((after > before).sum()), int((before > after).sum()), before.size
-        found |= {f"accuracy_{run}": float(right.sum() / n) if n else np.nan for run, right in zip("ab", (before, after))}
+        found["accuracy_a"], found["accuracy_b"] = (float(one.mean()) if n else np.nan for one in (before, after))
         found["accuracy_effect"] = (gained - lost) / n if n else np.nan
         bounds = paired_interval(gained, lost, n, level)
         found |= dict(zip(("accuracy_effect_low", "accuracy_effect_high"), bounds, strict=True))

@@ -119,7 +119,7 @@ def shares(attribution: xr.DataArray, smoothing: float) -> NDArray[np.float64]:
 
     dims = spatial(attribution)
     heat = attribution.astype(np.float64)
-    heat = abs(heat.sum(CHANNEL) if CHANNEL in heat.dims else heat).transpose(SAMPLE, *dims)
+    heat = abs(heat.sum(CHANNEL, skipna=False) if CHANNEL in heat.dims else heat).transpose(SAMPLE, *dims)
     values = heat.values
     if not np.isfinite(values).all():
         raise DataError("the attribution of some samples holds NaN or infinity: attribute them anew or drop them")

@@ -101,7 +101,12 @@ def ranking(
     rows = [_row(name, node, smallest) for name, node in nodes.items()]
     if rows and all(MARGIN in row for row in rows):
         rows = _with_evidence(rows, list(nodes.values()), level, CORRECTIONS[correction])
-    rows.sort(key=lambda row: (np.nan_to_num(row.get("p_value", 0.0), nan=1.0), -np.nan_to_num(row["separability"], nan=-np.inf)))
+    rows.sort(
+        key=lambda row: (
+            np.nan_to_num(row.get("p_value", 0.0), nan=1.0),
+            -np.nan_to_num(row["separability"], nan=-np.inf),
+        )
+    )
     rows.sort(key=lambda row: bool(np.isnan(row["separability"])))
     columns = {column: (CATEGORY, [row[column] for row in rows]) for column in (rows[0] if rows else {})}
     names = columns.pop(CATEGORY, (CATEGORY, []))[1]
