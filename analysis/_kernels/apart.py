@@ -190,8 +190,13 @@ def _hat(samples: Principal, ridge: float) -> fisher.Hat:
 
 def _weight(samples: Principal, ridge: float) -> NDArray:
     """Return how much of each component a ridge regression keeps, (r, 1)."""
-    square = np.square(samples.scale)
+    square = np.square(samples.scale / _unit(samples))
     return (square / (square + ridge * square.sum() / max(min(len(samples.scores), samples.axes.shape[1]), 1)))[:, None]
+
+
+def _unit(samples: Principal) -> np.float32:
+    """Return about the largest scale, a power of two, in which squares neither overflow nor vanish."""
+    return np.float32(2.0 ** np.floor(np.log2(samples.scale[0]))) if samples.scale.size else np.float32(1)
 
 
 def margins_of(samples: Principal, inside: NDArray, *, ridge: float, smallest: int) -> NDArray:
@@ -238,18 +243,19 @@ def _first(inside: NDArray) -> NDArray:
 
 def _starts(samples: Principal) -> NDArray:
     """Return groups of extreme samples, (n, c)."""
-    x = (samples.scores * samples.scale) @ samples.axes
+    unit = _unit(samples)
+    x = (samples.scores * (samples.scale / unit)) @ samples.axes
     spread = np.sqrt(np.square(x).mean(0))
     varying = np.flatnonzero(spread > 0.1 * spread.max())
     tails = np.mean((x[:, varying] / spread[varying]) ** 4, axis=0)
-    x += samples.mean
+    x += samples.mean / unit
     heaviest = varying[np.argsort(-tails, kind="stable")[:FEATURES]]
-    rough = np.stack([np.square(x[:, lag:] - x[:, :-lag]).sum(1) for lag in LAGS if lag < x.shape[1]], axis=1)
-    signed = np.concatenate([samples.scores[:, :COMPONENTS], rough], axis=1)
+    rough = [np.square(x[:, lag:] - x[:, :-lag]).sum(1) for lag in LAGS if lag < x.shape[1]]
+    signed = np.column_stack([samples.scores[:, :COMPONENTS], *rough])
     values = np.concatenate([signed, -signed, x[:, heaviest]], axis=1)
     sizes = [size for size in SIZES if size <= len(x) // 2]
     least = np.sort(values, axis=0)[[-size for size in sizes]]
-    return np.concatenate([values >= bound for bound in least], axis=1)
+    return np.concatenate([values[:, :0] > 0, *(values >= bound for bound in least)], axis=1)
 
 
 def _distinct(inside: NDArray, smallest: int) -> NDArray:

@@ -57,7 +57,7 @@ def properties(images: NDArray, regions: Mapping[str, NDArray]) -> Mapping[tuple
             "brightness": grey[:, inside].mean(1),
             "contrast": np.sqrt(variance),
             "sharpness": laplacian[:, inside].var(1),
-            "fine_detail": np.divide(detail, variance, out=np.zeros_like(detail), where=variance > 0),
+            "fine_detail": np.divide(detail, variance, out=np.zeros_like(detail), where=variance != 0),
         }
         if colours.shape[1] > 1:
             own |= {f"channel_{k}": colours[:, k][:, inside].mean(1) for k in range(colours.shape[1])}

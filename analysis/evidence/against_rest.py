@@ -28,7 +28,7 @@ SMALLEST: Final = 5
 MOST_VALUES: Final = 50
 """Of a variable with more values that are tested, only so many are, the commonest."""
 CODES: Final = 12
-"""Integers of at most so many different values may be codes: each value is tested, not their order."""
+"""Whole numbers of at most so many different values may be codes: each value is tested, not their order."""
 MISSING: Final = "(missing)"
 
 
@@ -170,7 +170,8 @@ def frequent_values(values: NDArray, missing: NDArray, *, both: bool = False) ->
     >>> list(frequent_values(np.arange(12) < 5, np.zeros(12, bool)))
     ['True']
     """
-    text = np.where(missing, "", values.astype(str))
+    whole = values.dtype.kind == "f"  # codes of which some are missing
+    text = np.where(missing, "", (np.where(missing, 0, values).astype(np.int64) if whole else values).astype(str))
     different, of, counts = np.unique(text[~missing], return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     enough = [int(k) for k in order if SMALLEST <= counts[k] <= values.size - SMALLEST][:MOST_VALUES]
@@ -233,9 +234,11 @@ def checked_level(level: float, where: str) -> float:
 
 
 def is_ordered(values: NDArray) -> bool:
-    """Whether values are compared by their order: numbers and dates, but not the few integers that may be codes."""
-    kind = values.dtype.kind
-    return kind in "fmM" or (kind in "iu" and np.unique(values).size > CODES)
+    """Whether values are compared by their order: numbers and dates, but not few whole numbers, which may be codes."""
+    if values.dtype.kind in "mM":
+        return True
+    whole = values.dtype.kind in "iu" or (values.dtype.kind == "f" and np.equal(values, np.rint(values)).all())
+    return values.dtype.kind in "fiu" and not (whole and np.isfinite(values).all() and np.unique(values).size <= CODES)
 
 
 def is_missing(values: NDArray) -> NDArray[np.bool]:

@@ -16,7 +16,7 @@ from ..errors import DataError, listed
 from ..results.table import CATEGORY
 from .against_rest import checked_level
 from .known import class_names, in_blocks
-from .region import shares
+from .region import filled, shares
 
 GROUP: Final = "group"
 MEMBER: Final = "member"
@@ -143,6 +143,8 @@ def _read(data: xr.Dataset, variable: str, *, thumbnails: bool) -> tuple[NDArray
     small: NDArray | None = None
     for part, block in in_blocks(data, [variable], np.arange(data.sizes[SAMPLE])):
         values = np.ascontiguousarray(block[variable].values)
+        if values.dtype.kind == "f":
+            values = values + values.dtype.type(0)  # −0 is 0
         digest[part] = [xxhash.xxh3_128_digest(one.tobytes()) for one in values]
         if thumbnails:
             points = _points(block[variable], variable)
@@ -159,7 +161,7 @@ def _points(values: xr.DataArray, variable: str) -> NDArray:
         small = _pooled(share, [str(dim) for dim in values.dims if dim != "channel"], total=True)
         return np.sqrt(small / 2).reshape(len(share), -1)
     small = _pooled(values.values.astype(np.float64), [str(dim) for dim in values.dims], total=False)
-    flat = small.reshape(len(small), -1)
+    flat = filled(small.reshape(len(small), -1))
     flat = flat - flat.mean(1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
     return np.divide(flat, length, out=np.zeros_like(flat), where=length > 0)

@@ -60,7 +60,8 @@ def slices(
     """Rank clusters and values of metadata by how much less accurate the model is on them than on the rest.
 
     A cluster is compared with the rest of its category, a value with all other samples for which the variable is
-    known. Numbers and dates are cut at their quartiles. As in slice finding [1]_, a slice is named by one thing that
+    known; samples of which it is not known whether they are correct do not count. Numbers and dates are cut at their
+    quartiles. As in slice finding [1]_, a slice is named by one thing that
     its samples have in common. Of a small slice the accuracy is uncertain, so that slices are ranked by the upper bound
     of the gap's interval: first comes what is surely worse, and not what happens to be.
 
@@ -92,7 +93,8 @@ def slices(
     Raises
     ------
     DataError
-        If it is not known which samples are correct, or the tree is not of these data.
+        If it is known of no sample whether it is correct, or is neither yes nor no, or the tree is not of these
+        data.
 
     References
     ----------
@@ -117,9 +119,12 @@ def slices(
             f"slices: nothing says which samples are correct: give data with 'prediction' and one 'label' for each "
             f"sample, or metadata with '{CORRECT}'"
         )
-    correct = np.asarray(about.pop(CORRECT)).astype(bool)
+    correct, judged = _correct(about.pop(CORRECT))
     about.pop(CONFIDENCE, None)
-    found = [*_clusters(tree, data), *_values(about)]
+    found = [
+        one._replace(members=one.members[judged[one.members]], rest=one.rest[judged[one.rest]])
+        for one in (*_clusters(tree, data), *_values(about))
+    ]
     found = [one for one in found if min(one.members.size, one.rest.size) >= smallest]
     gaps = [_gap(correct[one.members], correct[one.rest], level) for one in found]
     names = {"kind": str, CATEGORY: str, "variable": str, "value": str, CLUSTER: np.int64}
@@ -134,12 +139,23 @@ def slices(
             "level": level,
             "correction": f"{correction}, over all slices",
             "smallest": smallest,
-            "accuracy": float(correct.mean()),
-            "n": correct.size,
+            "accuracy": float(correct[judged].mean()),
+            "n": int(judged.sum()),
             "order": "upper bound of the gap, ascending",
         },
     )
     return table.isel({SLICE: np.argsort(table["gap_high"].values, kind="stable")})
+
+
+def _correct(values: NDArray) -> tuple[NDArray[np.bool], NDArray[np.bool]]:
+    """Return which samples are correct, and of which that is known."""
+    values = np.asarray(values)
+    judged = ~is_missing(values)
+    wrong = np.flatnonzero(~np.isin(values[judged], (0, 1)))
+    if wrong.size or not judged.any():
+        example = f"'{values[judged][wrong[0]]}' of {wrong.size} samples" if wrong.size else "missing of all samples"
+        raise DataError(f"slices: '{CORRECT}' is {example}: give True or False, or None where that is not known")
+    return np.where(judged, values, 0).astype(bool), judged
 
 
 def _gap(correct: NDArray, rest: NDArray, level: float) -> Gap:
@@ -183,5 +199,6 @@ def _quarters(values: NDArray, missing: NDArray) -> dict[str, NDArray[np.bool]]:
     part = np.full(values.size, -1)
     part[~missing] = np.searchsorted(bounds, values[~missing])
     shown = [str(bound) if bound.dtype.kind in "mM" else f"{bound:.6g}" for bound in bounds]
+    shown = shown if len(set(shown)) == len(shown) else [str(bound) for bound in bounds]
     names = [f"≤ {shown[0]}", *(f"> {a}, ≤ {b}" for a, b in itertools.pairwise(shown)), f"> {shown[-1]}"]
     return {name: part == k for k, name in enumerate(names)}

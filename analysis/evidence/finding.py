@@ -194,9 +194,10 @@ def _measured(
             columns.setdefault(name, np.empty(inside.size))[part] = column
     tests: list[Evidence] = []
     for name, column in columns.items():
-        largest = abs(column).max()
-        values = np.round(column / largest, 9) * largest if largest else column  # rounding is no difference
-        if np.ptp(values) > 0:
+        values = np.where(np.isfinite(column), column, np.nan)
+        largest = np.max(abs(column), initial=0, where=np.isfinite(column))
+        values = np.round(values / largest, 9) * largest if largest else values  # rounding is no difference
+        if np.unique(values[~np.isnan(values)]).size > 1:
             test = of_numbers(name, values, inside, level, seed, "mean")
             p = _held_out_p(values, inside, region.fold, seed) if name.kind == RELEVANCE else test.p_value
             tests.append(test._replace(p_value=p))

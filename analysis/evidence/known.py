@@ -152,7 +152,8 @@ def known(data: xr.Dataset, metadata: Metadata, where: str) -> Known:
     dict
         From name to one value for each sample of ``data``; classes by their names. ``predicted_class``,
         ``confidence`` (the largest output, as a probability: by softmax unless it is one) and ``correct`` are those
-        of the prediction and label, unless the metadata have such variables themselves.
+        of the prediction and label, None where the label names no class, unless the metadata have such variables
+        themselves.
 
     Raises
     ------
@@ -181,7 +182,9 @@ def known(data: xr.Dataset, metadata: Metadata, where: str) -> Known:
 def outcome(data: xr.Dataset) -> Known:
     """Return the class that each sample is predicted to be, how surely, and whether that is its label.
 
-    Of predictions of one class, or none, nothing follows; nor whether they are right where labels are several.
+    Of predictions of one class, or none, nothing follows; nor whether they are right, or how surely, where labels are
+    several. Where a label names no class, such as −1, ``correct`` is None; where an output is NaN, no class is
+    predicted.
 
     Examples
     --------
@@ -195,30 +198,37 @@ def outcome(data: xr.Dataset) -> Known:
     best, confidence = np.empty(n, np.int64), np.empty(n)
     for part, block in in_blocks(data, [PREDICTION], np.arange(n)):
         output = block[PREDICTION].values.astype(np.float64)
-        best[part] = output.argmax(1)
+        best[part] = np.where(np.isnan(output).any(1), -1, output.argmax(1))
         probable = (output >= 0).all(1) & (abs(output.sum(1) - 1) < 1e-3)
         largest = output.max(1)
-        confidence[part] = np.where(probable, largest, 1 / np.exp(output - largest[:, None]).sum(1))
-    found = {PREDICTED: class_names(data, best), CONFIDENCE: confidence}
+        with np.errstate(invalid="ignore"):  # an infinite output has no probability
+            confidence[part] = np.where(probable, largest, 1 / np.exp(output - largest[:, None]).sum(1))
+    found = {PREDICTED: class_names(data, best)}
+    if LABEL not in data or data[LABEL].dims == (SAMPLE,):
+        found[CONFIDENCE] = confidence
     if LABEL in data and data[LABEL].dims == (SAMPLE,):
-        found[CORRECT] = best == data[LABEL].values
+        label = data[LABEL].values
+        unknown = ~np.isin(label, np.arange(data.sizes[CLASS]))
+        found[CORRECT] = best == label
+        if unknown.any():
+            found[CORRECT] = found[CORRECT].astype(object)
+            found[CORRECT][unknown] = None
     return found
 
 
 def class_names(data: xr.Dataset, numbers: NDArray) -> NDArray:
-    """Return the names of classes by their numbers; what is no number of a class stays as it is.
+    """Return the names of classes by their numbers, of numbers of no class an empty text; others stay as they are.
 
     Examples
     --------
-    >>> class_names(xr.Dataset(coords={"class": ["cat", "dog"]}), np.array([1, 0]))
-    array(['dog', 'cat'], dtype='<U3')
+    >>> class_names(xr.Dataset(coords={"class": ["cat", "dog"]}), np.array([1, 0, -1]))
+    array(['dog', 'cat', ''], dtype='<U3')
     """
     if CLASS not in data.sizes or not np.issubdtype(numbers.dtype, np.integer):
         return numbers
     names = data[CLASS].values.astype(str) if CLASS in data.coords else np.arange(data.sizes[CLASS]).astype(str)
-    if numbers.size and (numbers.min() < 0 or numbers.max() >= len(names)):
-        return numbers
-    return names[numbers]
+    known = (numbers >= 0) & (numbers < len(names))
+    return np.where(known, names[np.where(known, numbers, 0)], "") if len(names) else numbers
 
 
 def _plain(values: NDArray) -> NDArray:

@@ -169,7 +169,9 @@ def _matched(run_a: xr.Dataset, run_b: xr.Dataset) -> NDArray[np.intp]:
     shapes = [{dim: run[ATTRIBUTION].sizes[dim] for dim in run[ATTRIBUTION].dims} for run in (run_a, run_b)]
     if shapes[0] != shapes[1]:
         raise DataError(f"contrast: attributions of run_a have sizes {shapes[0]}, of run_b {shapes[1]}: resize one")
-    if CLASS in run_a.coords and CLASS in run_b.coords and not run_a[CLASS].equals(run_b[CLASS]):
+    sizes = {run.sizes[CLASS] for run in (run_a, run_b) if CLASS in run.sizes}
+    named = CLASS in run_a.coords and CLASS in run_b.coords
+    if len(sizes) > 1 or (named and not run_a[CLASS].equals(run_b[CLASS])):
         raise DataError("contrast: the runs have other classes: give runs of models with the same outputs")
     return order
 
@@ -187,13 +189,25 @@ def _samples(run_a: xr.Dataset, run_b: xr.Dataset, order: NDArray) -> xr.Dataset
         hellinger[part] = _hellinger(a, b)
         cosine[part] = _cosine(a.transpose(*dims).values, b.transpose(*dims).values)
     found: dict[str, Any] = {HELLINGER: hellinger, COSINE: cosine}
-    before, after = outcome(run_a), outcome(run_b)
+    before, after = (outcome(run.drop_vars(CLASS, errors="ignore")) for run in (run_a, run_b))  # classes by number
     if PREDICTED in before and PREDICTED in after:
         found["flipped"] = before[PREDICTED] != after[PREDICTED][order]
     if CORRECT in before and CORRECT in after:
-        found |= {"correct_a": before[CORRECT], "correct_b": after[CORRECT][order]}
+        labels = run_a[LABEL].values, run_b[LABEL].values[order]
+        other = np.flatnonzero(labels[0] != labels[1])
+        if other.size:
+            raise DataError(
+                f"contrast: sample '{run_a[SAMPLE].values[other[0]]}' and {other.size - 1} more have another label in "
+                "run_b: give both the same labels, or drop those of one"
+            )
+        found |= {"correct_a": _known(before[CORRECT]), "correct_b": _known(after[CORRECT][order])}
     columns = {name: (SAMPLE, values) for name, values in found.items()}
     return xr.Dataset(columns, {SAMPLE: run_a[SAMPLE].values})
+
+
+def _known(correct: NDArray) -> NDArray:
+    """Return bools as they are, and as numbers with NaN if some are not known."""
+    return correct.astype(np.float64 if correct.dtype == object else bool)
 
 
 def _hellinger(a: xr.DataArray, b: xr.DataArray) -> NDArray[np.float64]:
@@ -215,7 +229,7 @@ def _classes(run: xr.Dataset) -> Iterator[Group]:
     if LABEL not in run or run[LABEL].dims != (SAMPLE,):
         return
     names = class_names(run, run[LABEL].values).astype(str)
-    for name in np.unique(names):
+    for name in np.unique(names[names != ""]):
         yield Group(CLASS, str(name), "", -1, np.flatnonzero(names == name), np.flatnonzero(names != name))
 
 
@@ -251,11 +265,12 @@ def _measured(samples: xr.Dataset, group: Group, level: float, seed: int) -> dic
         found |= {"flipped_effect_low": flips.effect_low, "flipped_effect_high": flips.effect_high}
         found["flipped_p_value"] = flips.p_value
     if "correct_a" in samples:
-        before, after = (samples[name].values[group.members] for name in ("correct_a", "correct_b"))
-        gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-        found |= {"accuracy_a": float(before.mean()), "accuracy_b": float(after.mean())}
-        found["accuracy_effect"] = (gained - lost) / group.members.size
-        bounds = paired_interval(gained, lost, group.members.size, level)
+        pair = np.stack([samples[name].values[group.members].astype(np.float64) for name in ("correct_a", "correct_b")])
+        before, after = pair[:, ~np.isnan(pair).any(0)]
+        gained, lost, n = int((after > before).sum()), int((before > after).sum()), before.size
+        found["accuracy_a"], found["accuracy_b"] = (float(one.mean()) if n else np.nan for one in (before, after))
+        found["accuracy_effect"] = (gained - lost) / n if n else np.nan
+        bounds = paired_interval(gained, lost, n, level)
         found |= dict(zip(("accuracy_effect_low", "accuracy_effect_high"), bounds, strict=True))
-        found["accuracy_p_value"] = mcnemar_p(gained, lost)
+        found["accuracy_p_value"] = mcnemar_p(gained, lost) if n else np.nan
     return found

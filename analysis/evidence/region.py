@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from relfunc.schema import ATTRIBUTION, CHANNEL, INPUT, SAMPLE, TOKEN, X, Y
 
+from ..errors import DataError
 from .known import in_blocks
 
 FOLDS: Final = 2
@@ -104,6 +105,11 @@ def shares(attribution: xr.DataArray, smoothing: float) -> NDArray[np.float64]:
     ndarray
         Over ``sample`` and the dimensions of a heatmap. Where there is no relevance at all, 0.
 
+    Raises
+    ------
+    DataError
+        If some of it is no finite number.
+
     Examples
     --------
     >>> shares(xr.DataArray([[1.0, -3.0]], dims=("sample", "feature")), 0)
@@ -113,8 +119,10 @@ def shares(attribution: xr.DataArray, smoothing: float) -> NDArray[np.float64]:
 
     dims = spatial(attribution)
     heat = attribution.astype(np.float64)
-    heat = abs(heat.sum(CHANNEL) if CHANNEL in heat.dims else heat).transpose(SAMPLE, *dims)
+    heat = abs(heat.sum(CHANNEL, skipna=False) if CHANNEL in heat.dims else heat).transpose(SAMPLE, *dims)
     values = heat.values
+    if not np.isfinite(values).all():
+        raise DataError("the attribution of some samples holds NaN or infinity: attribute them anew or drop them")
     total = values.sum(axis=tuple(range(1, values.ndim)), keepdims=True)
     share = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
     sigma = tuple(smoothing if dim in (Y, X) else 0.0 for dim in dims)
@@ -165,7 +173,7 @@ def find(data: xr.Dataset, index: NDArray, inside: NDArray, smoothing: float | N
         if inputs is not None:
             inputs.add(block[INPUT].values.astype(np.float64), inside[part], fold[part])
         if images is not None:
-            smooth = ndimage.gaussian_filter(as_images(block[INPUT]).astype(np.float64), (0, 0, width, width))
+            smooth = ndimage.gaussian_filter(filled(as_images(block[INPUT])), (0, 0, width, width))
             images.add(smooth, inside[part], fold[part])
     every = np.arange(FOLDS)
     held_out = np.stack([_region(heat, images, every != number) for number in every], axis=1)
@@ -178,6 +186,22 @@ def as_images(inputs: xr.DataArray) -> NDArray:
     """Return inputs over ``y`` and ``x`` as an array (sample, channel, y, x)."""
     values = inputs.transpose(SAMPLE, ..., Y, X).values
     return values.reshape(len(values), -1, *values.shape[-2:])
+
+
+def filled(values: NDArray) -> NDArray[np.float64]:
+    """Return samples as numbers, the mean of each where it has NaN or infinity, so that the rest of it counts.
+
+    Examples
+    --------
+    >>> filled(np.array([[1.0, np.nan, 3.0], [1.0, 1.0, 1.0]]))
+    array([[1., 2., 3.],
+           [1., 1., 1.]])
+    """
+    values = values.astype(np.float64)
+    finite = np.isfinite(values)
+    own = tuple(range(1, values.ndim))
+    mean = values.sum(own, where=finite, keepdims=True) / np.maximum(finite.sum(own, keepdims=True), 1)
+    return np.where(finite, values, mean)
 
 
 def smoothed(data: xr.Dataset, smoothing: float | None) -> float:

@@ -101,7 +101,12 @@ def ranking(
     rows = [_row(name, node, smallest) for name, node in nodes.items()]
     if rows and all(MARGIN in row for row in rows):
         rows = _with_evidence(rows, list(nodes.values()), level, CORRECTIONS[correction])
-    rows.sort(key=lambda row: (row.get("p_value", 0.0), -np.nan_to_num(row["separability"], nan=-np.inf)))
+    rows.sort(
+        key=lambda row: (
+            np.nan_to_num(row.get("p_value", 0.0), nan=1.0),
+            -np.nan_to_num(row["separability"], nan=-np.inf),
+        )
+    )
     rows.sort(key=lambda row: bool(np.isnan(row["separability"])))
     columns = {column: (CATEGORY, [row[column] for row in rows]) for column in (rows[0] if rows else {})}
     names = columns.pop(CATEGORY, (CATEGORY, []))[1]
@@ -192,15 +197,18 @@ def _with_evidence(
     null = chance(margin, np.stack([score[MARGIN_CHANCE].values for score in scores]))
     p = null.p_value(margin)
     adjusted = corrected(p)
+    # of a category that is significant, its cluster is, too: no correction is stricter than that of Bonferroni
+    threshold = np.max(p[adjusted <= level], initial=level / max(1, np.isfinite(p).sum()))
     found = []
     for at, (row, score) in enumerate(zip(rows, scores, strict=True)):
-        own, threshold = Chance(*(part[at] for part in null)), level / len(rows)
+        own = Chance(*(part[at] for part in null))
         beyond = score[MARGIN].sel({CLUSTERING: row["clustering"]}).values[1:] if row["clustering"] else np.array([])
         halves = (own.p_value(score[MARGIN_SUBSAMPLE].values) <= threshold).sum(1)
+        significant = bool(adjusted[at] <= level)
         found.append(
             row
-            | {"p_value": p[at], "p_adjusted": adjusted[at], "significant": bool(adjusted[at] <= level)}
-            | {"strategies": 1 + int((own.p_value(beyond) <= threshold).sum())}
+            | {"p_value": p[at], "p_adjusted": adjusted[at], "significant": significant}
+            | {"strategies": 1 + max(int((own.p_value(beyond) <= threshold).sum()), significant)}
             | {"strategies_low": 1 + int(halves.min()) if halves.size else 1}
             | {"strategies_high": 1 + int(halves.max()) if halves.size else 1}
         )

@@ -138,7 +138,8 @@ def chance(
         ``margin_chance(surrogate)``, the largest margin in each surrogate; ``margin_subsample(subsample, group)``, the
         largest margins of disjoint groups in each half, NaN where there are no more; and ``replication(clustering,
         cluster)``, how far the cluster is found again in halves: the mean over them of the largest Jaccard index with
-        any group found there [2]_. A score of a category with too few samples for a group is NaN.
+        any group found there [2]_, NaN where halves are too small for groups. A score of a category with too few
+        samples for a group is NaN.
 
     References
     ----------
@@ -162,8 +163,9 @@ def chance(
         names = np.unique(label[label != NOISE])
         margin[row, names] = kernel.margins_of(samples, label[drawn][:, None] == names, **options)
     largest = [kernel.search(samples.rotated(rng), **options).margin[:1] for _ in range(surrogates)]
-    again, halves = np.zeros(margin.shape), np.full((subsamples, GROUPS), np.nan)
-    for half in halves:
+    judged = len(drawn) // 2 >= 2 * smallest  # fewer have no group that is at most half of them
+    again, halves = np.full(margin.shape, 0.0 if judged else np.nan), np.full((subsamples, GROUPS), np.nan)
+    for half in halves if judged else ():
         part = drawn[rng.permutation(len(drawn))[: len(drawn) // 2]]
         found = kernel.disjoint(kernel.search(kernel.principal(x[part]), **options), most=GROUPS)
         half[: found.margin.size] = found.margin

@@ -116,3 +116,45 @@ def test_runs_that_do_not_match_are_refused(change, message):
     a = _run()
     with pytest.raises(DataError, match=message):
         analysis.contrast(a, change(_again(a)))
+
+
+def test_relevance_that_is_no_number_is_not_called_a_move():
+    a = _run()
+    b = _again(a)
+    b["attribution"].values[3, 0, 0, 0] = np.nan
+    with pytest.raises(DataError, match="holds NaN or infinity"):
+        analysis.contrast(a, b)
+
+
+def test_predictions_are_compared_by_class_and_not_by_its_name():
+    a = _run()
+    b = _again(a).drop_vars("class")
+    assert not analysis.contrast(a, b)["flipped"].values.any()
+    assert not analysis.contrast(b, a)["flipped"].values.any()
+    more = _run().isel({"class": [0, 1, 2, 2]}).drop_vars("class")
+    with pytest.raises(DataError, match="other classes"):
+        analysis.contrast(a, more)
+
+
+def test_accuracy_is_not_compared_by_two_kinds_of_labels():
+    a = _run()
+    b = _again(a).assign(label=(a["label"] + 1) % 3)
+    with pytest.raises(DataError, match="another label"):
+        analysis.contrast(a, b)
+    assert "accuracy_a" not in analysis.contrast(a, b.drop_vars("label"))
+
+
+def test_unlabelled_samples_are_no_class_and_neither_right_nor_wrong(tmp_path):
+    a = _run()
+    b = _again(a)
+    b["prediction"].values[:60] = b["prediction"].values[:60, [1, 2, 0]]
+    for one in (a, b):
+        one["label"][30:90] = -1
+    found = analysis.contrast(a, b)
+    assert sorted(found["category"].values) == ["cat", "dog", "owl"]
+    for name in found["category"].values:
+        row = found.isel(group=np.flatnonzero(found["category"] == name)[0])
+        own = np.flatnonzero(a["label"].values == list(a["class"].values).index(name))
+        assert row["accuracy_b"].item() == pytest.approx((own >= 60).mean())
+    assert np.isnan(found["correct_a"].values[30:90]).all()
+    found.to_netcdf(tmp_path / "contrast.nc")

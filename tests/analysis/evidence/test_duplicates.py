@@ -139,3 +139,30 @@ def test_lazily_opened_data_give_the_same_and_a_file_holds_it(tmp_path, monkeypa
 def test_what_is_wrong_is_said(change, message):
     with pytest.raises(DataError, match=message):
         analysis.duplicates(_data(_images(10), label=np.zeros(10, int)), **change)
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_images_with_a_lost_pixel_are_not_copies_of_each_other(lost: float):
+    images = _images(100)
+    images[::8, 0, 3, 4] = lost
+    images[9] = images[17]
+    images[17, 0, 3, 4] = lost  # a copy nonetheless
+    data = xr.Dataset({"input": (("sample", "channel", "y", "x"), images)})
+    assert _groups(analysis.duplicates(data, by=None)) == [[9, 17]]
+
+
+def test_relevance_that_is_no_number_is_refused():
+    heat = np.random.default_rng(0).exponential(size=(40, 8, 8))
+    heat[[3, 9], 0, 0] = np.nan
+    data = xr.Dataset({"attribution": (("sample", "y", "x"), heat)})
+    with pytest.raises(DataError, match="holds NaN or infinity"):
+        analysis.duplicates(data, variable="attribution", by=None)
+
+
+def test_zeros_of_either_sign_are_the_same_across_categories():
+    signals = np.random.default_rng(0).normal(size=(20, 30))
+    signals[[3, 4], :10], signals[4, 10:] = [[0.0], [-0.0]], signals[3, 10:]
+    data = xr.Dataset({"input": (("sample", "time"), signals), "label": ("sample", np.arange(20) % 2)})
+    found = analysis.duplicates(data)
+    assert (_groups(found), found["kind"].values.tolist()) == ([[3, 4]], ["identical"])
+    assert found["across_category"].values.tolist() == [True]

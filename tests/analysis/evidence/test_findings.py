@@ -9,6 +9,7 @@ import xarray as xr
 import analysis
 from analysis.errors import DataError
 from analysis.evidence.against_rest import Named, of_numbers, of_variable, tabled
+from analysis.evidence.known import outcome
 from relfunc import open_attributions
 
 from .planted import KINDS, analysed, heatmaps, row, twenty
@@ -336,3 +337,36 @@ def test_data_that_the_analysis_is_not_of_are_refused():
     tree = analysed(data, data["artifact"])
     with pytest.raises(DataError, match="not of these data"):
         analysis.findings(tree, data.isel(sample=slice(None, None, -1)), table=row())
+
+
+def test_a_lost_pixel_costs_one_sample_and_not_the_test():
+    data, mask = heatmaps("patch", seed=0)
+    marked = data["artifact"].values
+    images = np.random.default_rng(0).uniform(0, 0.2, size=(120, 1, 24, 24))
+    images[marked] += mask
+    data["input"] = ("sample", "channel", "y", "x"), images
+    whole = analysis.findings(analysed(data, marked), data, table=row())
+    lost = np.flatnonzero(marked)[:2]
+    data["input"].values[lost, 0, 20, 20] = np.nan
+    found = analysis.findings(analysed(data, marked), data, table=row())
+    np.testing.assert_array_equal(found["region"], whole["region"])
+    for name in ("kind", "variable", "value", "significant"):
+        np.testing.assert_array_equal(found[name], whole[name])
+    everywhere = (found["kind"].values == "input") & (found["value"].values == "whole input")
+    assert everywhere.sum() == 4
+    np.testing.assert_array_equal(whole["n_inside"] - found["n_inside"], np.where(everywhere, 2, 0))
+
+
+def test_outputs_for_several_labels_are_no_probabilities_of_one():
+    shares = np.random.default_rng(0).uniform(size=(20, 3))
+    data = xr.Dataset({"prediction": (("sample", "class"), shares), "label": (("sample", "class"), shares > 0.5)})
+    assert set(outcome(data)) == {"predicted_class"}
+
+
+def test_of_an_output_that_is_no_number_no_class_is_predicted():
+    output = np.eye(3)[[0, 1, 2, 0]]
+    output[2, 0] = np.nan
+    data = xr.Dataset({"prediction": (("sample", "class"), output), "label": ("sample", [0, 1, 2, 0])})
+    found = outcome(data)
+    assert found["predicted_class"].tolist() == ["0", "1", "", "0"]
+    assert found["correct"].tolist() == [True, True, False, True]

@@ -101,3 +101,51 @@ def test_without_labels_metadata_may_say_what_is_correct():
         analysis.slices(None, data)
     correct = xr.Dataset({"correct": ("sample", np.arange(100) % 2 == 0)}, {"sample": np.arange(100)})
     assert analysis.slices(None, data, metadata=correct).attrs["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_samples_that_may_be_right_or_wrong_do_not_count(missing: float | None):
+    site = np.array(["A", "B", "C"] * 20)
+    correct = np.where(np.arange(60) % 2, True, False).astype(object)
+    correct[site == "A"] = missing
+    data = xr.Dataset({"correct": ("sample", correct), "site": ("sample", site)})
+    found, kept = analysis.slices(None, data), analysis.slices(None, data.isel(sample=site != "A"))
+    assert found["value"].values.tolist() == ["B", "C"]
+    for name in ("n", "n_rest", "accuracy", "gap", "p_value"):
+        np.testing.assert_array_equal(found[name], kept[name])
+    assert (found.attrs["n"], found.attrs["accuracy"]) == (40, 0.5)
+
+
+@pytest.mark.parametrize("correct", [["False", "True"], [0.1, 0.9], [None, None]])
+def test_what_is_neither_right_nor_wrong_is_refused(correct: list):
+    data = xr.Dataset({"correct": ("sample", np.array(correct * 20)), "site": ("sample", ["A", "B"] * 20)})
+    with pytest.raises(DataError, match="give True or False, or None"):
+        analysis.slices(None, data)
+
+
+@pytest.mark.parametrize("nowhere", [-1, 3, 255])
+def test_unlabelled_samples_are_not_called_wrong(nowhere: int):
+    data = _runs(100, 1.0, np.random.default_rng(0))
+    data = data.assign(site=("sample", np.where(np.arange(100) < 30, "A", "B")))
+    data["label"][:30] = nowhere
+    found = analysis.slices(None, data)
+    assert found.attrs["accuracy"] == 1
+    assert found.attrs["n"] == 70
+    assert not found["significant"].values.any()
+
+
+def test_quarters_of_large_numbers_keep_apart():
+    data = xr.Dataset({"correct": ("sample", np.arange(80) % 2), "time": ("sample", 1.7e9 + np.arange(80.0))})
+    found = analysis.slices(None, data)
+    assert found["n"].values.tolist() == [20] * 4
+    assert len(set(found["value"].values)) == 4
+
+
+def test_codes_are_codes_where_some_are_missing():
+    code = np.arange(90) % 3
+    correct = code != 1
+    whole = analysis.slices(None, xr.Dataset({"correct": ("sample", correct), "code": ("sample", code)}))
+    some = xr.Dataset({"correct": ("sample", correct), "code": ("sample", np.where(np.arange(90) == 2, np.nan, code))})
+    found = analysis.slices(None, some)
+    assert sorted(found["value"].values) == sorted(whole["value"].values) == ["0", "1", "2"]
+    assert (found["value"].values[0], found["accuracy"].values[0]) == ("1", 0)
