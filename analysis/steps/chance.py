@@ -71,8 +71,8 @@ def apart(
     Returns
     -------
     xarray.Dataset
-        ``<name>(sample)``, int32: the rest and up to eight groups, from the largest down. Fewer than ten samples, and samples
-        that coincide, are one cluster.
+        ``<name>(sample)``, int32: the rest and up to eight groups, from the largest down. Fewer than ten samples, and
+        samples that coincide, are one cluster.
 
     Raises
     ------

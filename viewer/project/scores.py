@@ -150,6 +150,7 @@ def _judged(held: tuple[tuple[str, xr.Dataset, int], ...]) -> tuple[Ranked, ...]
     scores = [each for _, each, _ in held]
     found = [most_separable(each, n) for _, each, n in held]
     judged = judge(found, scores)
+    judged = None if judged is None or np.isnan(judged.p_value).all() else judged
     rows: list[Ranked] = []
     for k in order(found, judged):
         apart = found[k]
