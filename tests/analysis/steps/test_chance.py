@@ -7,11 +7,13 @@ import pytest
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.stats import rankdata
 from sklearn.metrics import f1_score
 
 import analysis
 from analysis import DataError, chain, each, step
 from analysis._kernels import apart as kernel
+from analysis.results.chance import chance
 from analysis.steps.chance import GROUPS
 from relfunc import storage
 
@@ -56,9 +58,7 @@ def by_refitting(x: NDArray, inside: NDArray, ridge: float) -> float:
 
 @pytest.mark.parametrize("ridge", [0.01, 0.1, 1.0])
 @pytest.mark.parametrize(("n", "d", "size"), [(40, 6, 12), (40, 6, 20), (30, 50, 7), (25, 25, 5), (33, 1, 9)])
-def test_the_margin_is_that_of_discriminants_fitted_without_each_sample(
-    n: int, d: int, size: int, ridge: float
-) -> None:
+def test_the_margin_is_that_of_discriminants_without_each_sample(n: int, d: int, size: int, ridge: float) -> None:
     x, inside = normal(n, d, seed=n + d), np.arange(n) < size
     x[inside] += 0.8
     found = analysis.chance(dataset(x, given=inside.astype(int)), ridge=ridge, surrogates=0, subsamples=0)
@@ -114,15 +114,15 @@ def test_maps_without_groups_are_no_more_than_chance(kind: str) -> None:
     data = mapped(*(without_groups(kind, n, seed) for seed, n in enumerate((30, 60, 120))))
     table = analysis.ranking(analysis.run(PLAN, data, progress=False))
     assert not table["significant"].any()
-    assert (table["p_adjusted"] > 0.05).all()
-    assert (table["strategies"] == 1).all()
+    assert not (table["p_adjusted"] <= 0.05).any()
+    assert not (table["strategies"] > 1).any()
 
 
 @pytest.mark.parametrize("where", [(slice(1, 4), slice(12, 15)), (slice(0, 2), slice(0, 16))], ids=["patch", "border"])
 def test_a_planted_mark_is_found_whole_and_named_alone(where: tuple[slice, slice]) -> None:
-    maps = [without_groups("smooth", 80, seed) for seed in range(3)]
-    planted = np.arange(80) % 8 == 0
-    maps[1][(planted, *where)] += 5 * maps[1].std()
+    maps = [without_groups("smooth", 120, seed) for seed in range(3)]
+    planted = np.arange(120) % 6 == 0
+    maps[1][(planted, *where)] += 12 * maps[1].std()
     tree = analysis.run(PLAN, mapped(*maps), progress=False)
     table = analysis.ranking(tree)
     first = table.isel(category=0)
@@ -134,11 +134,15 @@ def test_a_planted_mark_is_found_whole_and_named_alone(where: tuple[slice, slice
     assert first["replication"] > 0.9
 
 
-def test_margins_by_chance_do_not_fall_with_the_number_of_samples() -> None:
+@pytest.mark.slow
+def test_p_values_do_not_depend_on_the_number_of_samples() -> None:
     sizes = np.repeat([30, 60, 120, 240], 8)
-    chance = [np.nanmean(scored(normal(n, 64, seed), subsamples=0)["margin_chance"]) for seed, n in enumerate(sizes)]
-    means = np.reshape(chance, (4, -1)).mean(1)
-    assert np.ptp(means) < 1  # of a separability, they differ by a factor of eight
+    found = [scored(normal(n, 64, seed), subsamples=0) for seed, n in enumerate(sizes)]
+    margin = np.array([scores["margin"].max() for scores in found])
+    p = chance(margin, np.stack([scores["margin_chance"] for scores in found])).p_value(margin)
+    judged = np.isfinite(p)
+    assert judged.sum() >= 12
+    assert abs(np.corrcoef(rankdata(sizes[judged]), rankdata(p[judged]))[0, 1]) < 0.3  # of separabilities, above 0.9
 
 
 # --- more samples than are searched, more groups than are told apart ----------------------------------
