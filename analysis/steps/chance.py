@@ -1,5 +1,7 @@
 """Groups that stand apart, and how far chance alone would set some apart."""
 
+import zlib
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -137,7 +139,7 @@ def chance(
     subsamples : int
         How many halves of the samples are searched, too.
     seed : int
-        Seed of the draws.
+        Seed of the draws, which depend on the values, too.
 
     Returns
     -------
@@ -171,7 +173,9 @@ def chance(
     counts = {"surrogates": surrogates, "subsamples": subsamples}
     x = _checked(matrix(data, of, "chance"), "chance", ridge=ridge, smallest=smallest, most=most, **counts)
     drawn = _drawn(len(x), most, seed)
-    rng, options = np.random.default_rng(seed), {"ridge": ridge, "smallest": smallest}
+    # categories of one size would otherwise have the same rotations, and all of them the same luck
+    rng = np.random.default_rng((seed, zlib.crc32(np.ascontiguousarray(x).data)))
+    options = {"ridge": ridge, "smallest": smallest}
     samples, given = kernel.principal(x[drawn]), clusterings_of(data, "chance")
     margin = np.full((len(given), most_clusters(given)), np.nan)
     for row, label in enumerate(given.values()):

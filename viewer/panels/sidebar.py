@@ -136,13 +136,17 @@ def show_classes(classes: Classes, _: Any, found: Ranking) -> None:
             "value": f"{value:.3g}" if np.isfinite(value) else "–",
             "verdict": None if one.margin is None else verdict(one.p_value),
             "apart": one.p_value <= LEVEL,
-            "note": None if one.cluster is None else f"{one.size:,} samples apart · {one.clustering}",
+            "note": None if one.cluster is None else f"{one.size:,} samples{_apart(one)} · {one.clustering}",
             "share": max(value, 0) / best if np.isfinite(value) else 0,
             "on": one.category == classes.session.view.category,
             "hint": "Open this class" + ("" if one.margin is None else f": separability {one.value:.3g}"),
         }
         for one, value in zip(found.classes, values, strict=True)
     ]
+
+
+def _apart(one: Ranked) -> str:
+    return "" if one.margin is not None and not one.p_value <= LEVEL else " apart"
 
 
 def verdict(p_value: float) -> str:
