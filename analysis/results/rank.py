@@ -146,8 +146,8 @@ def most_separable(scores: xr.Dataset, n: int, *, smallest: int = SMALLEST) -> A
     >>> most_separable(scores.assign_coords(clustering=["kmeans-02"], cluster=[0, 1]), 28)
     Apart(separability=4.0, clustering='kmeans-02', cluster=1, size=8)
     """
-    tau, size = _eligible(scores, CLUSTER_SEPARABILITY, n, smallest), scores[SIZE].values
-    by = _eligible(scores, MARGIN, n, smallest) if MARGIN in scores else tau
+    tau, size = _eligible(scores, CLUSTER_SEPARABILITY, n, smallest), scores.variables[SIZE].values
+    by = _eligible(scores, MARGIN, n, smallest) if MARGIN in scores.variables else tau
     by = np.where(np.isnan(tau), np.nan, by)
     if np.isnan(by).all():
         by = tau  # no cluster is large enough for a margin
@@ -155,16 +155,16 @@ def most_separable(scores: xr.Dataset, n: int, *, smallest: int = SMALLEST) -> A
         return None
     best = np.argwhere(np.isclose(by, np.nanmax(by), rtol=1e-9))
     at, cluster = min(map(tuple, best), key=lambda found: (size[found], found))
-    name, number = str(scores[CLUSTERING].values[at]), int(scores[CLUSTER].values[cluster])
+    name, number = str(scores.variables[CLUSTERING].values[at]), int(scores.variables[CLUSTER].values[cluster])
     return Apart(float(tau[at, cluster]), name, number, int(size[at, cluster]))
 
 
 def margin_of(apart: Apart | None, scores: xr.Dataset) -> float:
     """Return the margin of a category's cluster; NaN if there is none."""
-    if apart is None or MARGIN not in scores:
+    if apart is None or MARGIN not in scores.variables:
         return np.nan
-    at = scores[CLUSTERING].values == apart.clustering, scores[CLUSTER].values == apart.cluster
-    return float(scores[MARGIN].values[np.ix_(*at)][0, 0])
+    at = scores.variables[CLUSTERING].values == apart.clustering, scores.variables[CLUSTER].values == apart.cluster
+    return float(scores.variables[MARGIN].values[np.ix_(*at)][0, 0])
 
 
 def judge(found: Sequence[Apart | None], scores: Sequence[xr.Dataset], correction: str = "holm") -> Judged | None:
@@ -194,7 +194,7 @@ def judge(found: Sequence[Apart | None], scores: Sequence[xr.Dataset], correctio
     if not scores or not all({MARGIN, MARGIN_CHANCE} <= set(own.variables) for own in scores):
         return None
     margin = np.array([margin_of(*each) for each in zip(found, scores, strict=True)])
-    drawn = [own[MARGIN_CHANCE].values for own in scores]
+    drawn = [own.variables[MARGIN_CHANCE].values for own in scores]
     surrogates = np.full((len(drawn), max(map(len, drawn))), np.nan)
     for row, own in zip(surrogates, drawn, strict=True):
         row[: len(own)] = own
@@ -212,8 +212,8 @@ def order(found: Sequence[Apart | None], judged: Judged | None) -> list[int]:
 
 def _eligible(scores: xr.Dataset, name: str, n: int, smallest: int) -> NDArray[np.float64]:
     """Return a score of each cluster, NaN of those that do not count."""
-    size = scores[SIZE].values
-    return np.where((size >= smallest) & (n - size >= smallest), scores[name].values, np.nan)
+    size = scores.variables[SIZE].values
+    return np.where((size >= smallest) & (n - size >= smallest), scores.variables[name].values, np.nan)
 
 
 def _chance(n: int, clusters: int) -> float:
