@@ -1,6 +1,8 @@
 """Whether a verdict can be trusted: how often classes without groups are named, and planted ones found."""
 
+import warnings
 from collections.abc import Iterator
+from importlib import import_module, util
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
@@ -33,6 +35,8 @@ class Verdict(NamedTuple):
     table: xr.Dataset
     f1: NDArray
     """Of each class's cluster with the planted samples."""
+    shortkit: NDArray | None
+    """Which classes ShortKit-ML's detector of the same kind names, if it is installed."""
 
 
 def run(quick: bool, device: str = "cpu") -> list[dict[str, Any]]:
@@ -107,7 +111,17 @@ def judged(maps: list[NDArray], truth: list[NDArray] | None = None, **about: Any
         labels = tree[f"{row['category'].item()}/cluster"][row["clustering"].item() or "apart"].values
         inside = labels == int(row["cluster"])
         f1[k] = 2 * np.sum(inside & own) / max(np.sum(inside) + np.sum(own), 1)
-    return Verdict(about | {"class": next((k for k, own in enumerate(truth or []) if own.any()), -1)}, table, f1)
+    about["class"] = next((k for k, own in enumerate(truth or []) if own.any()), -1)
+    return Verdict(about, table, f1, _shortkit(maps) if SHORTKIT else None)
+
+
+def _shortkit(maps: list[NDArray]) -> NDArray:
+    """Ask ShortKit-ML's detector of each class, with its own settings."""
+    detector = import_module("shortcut_detect.xai").SpRAyDetector
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own dependencies
+        reports = [detector().fit(np.abs(part).astype(np.float32)).get_report() for part in maps]
+    return np.array([bool(report["shortcut_detected"]) for report in reports])
 
 
 def _plan() -> analysis.Chain:
@@ -127,6 +141,8 @@ def _plan() -> analysis.Chain:
 
 
 PLAN: Final = _plan()
+SHORTKIT: Final = util.find_spec("shortcut_detect") is not None
+"""It demands older releases of PyTorch and NumPy: `pip install --no-deps shortkit-ml` puts it beside these."""
 
 
 def _calibration(what: str, runs: list[Verdict]) -> dict[str, Any]:
@@ -139,7 +155,14 @@ def _calibration(what: str, runs: list[Verdict]) -> dict[str, Any]:
         "share": named / len(runs),
         "95 % bound": float(stats.beta.ppf(0.95, named + 1, len(runs) - named)),
         "rank by size (Spearman)": float(np.nanmean(ranks)),
+        **_beside(runs),
     }
+
+
+def _beside(runs: list[Verdict]) -> dict[str, Any]:
+    """Count in how many runs ShortKit-ML names the class with the artefact, or any where there is none."""
+    known = [(one.shortkit, one.about["class"]) for one in runs if one.shortkit is not None]
+    return {"ShortKit-ML": sum(bool(named.any() if at < 0 else named[at]) for named, at in known)} if SHORTKIT else {}
 
 
 def _curved(n: int, share: float, runs: list[tuple[int, float, Verdict]]) -> dict[str, Any]:
@@ -161,5 +184,6 @@ def _power(artefact: str, runs: list[Verdict]) -> list[dict[str, Any]]:
     rows = []
     for what, among in ((artefact, np.full(len(runs), True)), (f"{artefact}, relied on", relied >= 0.5)):
         counts = {"class named": int(hit[among].sum()), "F1 ≥ 0.9": int((hit & right)[among].sum())}
-        rows.append({"what": what, "runs": int(among.sum())} | counts)
+        own = [one for one, counted in zip(runs, among, strict=True) if counted]
+        rows.append({"what": what, "runs": len(own)} | counts | _beside(own))
     return rows

@@ -33,7 +33,9 @@ group              holds
 =================  ==========================================================================================
 ``embedding``      one float variable per embedding, ``(sample, eigen)`` if spectral, else ``(sample, component)``
 ``cluster``        one integer variable per clustering, ``(sample,)``; −1 is noise
-``score``          float variables over ``clustering`` (the names in ``cluster``), and scalars
+``score``          float variables over ``clustering`` (the names in ``cluster``), or over ``clustering, cluster``;
+                   scalars; and ``margin_chance(surrogate)`` and ``margin_subsample(subsample, group)``, how far groups
+                   stand apart by chance and in halves of the samples
 =================  ==========================================================================================
 
 The groups ``embedding`` and ``cluster`` declare no dimension themselves, so other HDF5 readers see only data there.

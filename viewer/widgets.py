@@ -26,7 +26,7 @@ Part = pn.viewable.Viewable
 class Rows(JSComponent):
     """Rows to choose from; says ``{"pick": key}`` or ``{"hide": key}``."""
 
-    items = param.List(doc="Rows: key, name, value, note, colour, share, on, off.")
+    items = param.List(doc="Rows: key, name, value, verdict, apart, note, colour, share, on, off.")
     hides = param.Boolean(default=False, doc="Whether a row can be hidden.")
 
     _esm = (ASSETS / "rows.js").read_text()

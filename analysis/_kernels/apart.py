@@ -19,6 +19,8 @@ from . import fisher
 
 SIZES: Final = (5, 10, 20, 40, 80)
 """How many of the most extreme samples a start holds."""
+FEWEST: Final = 2 * SIZES[0]
+"""In fewer samples, none is found."""
 COMPONENTS: Final = 30
 FEATURES: Final = 64
 LAGS: Final = (1, 2, 3, 4, 8, 16, 32, 64)
@@ -33,6 +35,8 @@ OVERLAP: Final = 0.1
 MOST_FEATURES: Final = 4096
 RESOLVED: Final = 1e-4
 """Principal components with a smaller share of the largest one's standard deviation are rounding errors."""
+ROUNDED: Final = 8
+"""So are those of so many times the precision of the values."""
 
 
 class Principal(NamedTuple):
@@ -78,10 +82,11 @@ class Groups(NamedTuple):
 
 
 def principal(x: NDArray) -> Principal:
-    """Return samples (n, d) by their principal components."""
+    """Return samples (n, d), at least one, by their principal components; none if they coincide."""
     mean = x.mean(0, dtype=np.float64)
     scores, scale, axes = np.linalg.svd(x - mean, full_matrices=False)
-    kept = scale > RESOLVED * max(scale[0], np.finfo(np.float64).tiny)
+    precision = ROUNDED * np.finfo(np.result_type(x, np.float32)).eps
+    kept = scale > max(RESOLVED * scale[0], precision * np.linalg.norm(x))
     parts = (scores[:, kept], scale[kept], axes[kept], mean)
     return Principal(*(part.astype(np.float32) for part in parts))
 
@@ -164,7 +169,10 @@ def search(samples: Principal, *, ridge: float, smallest: int) -> Groups:
     Returns
     -------
     Groups
+        None of fewer than ten samples, or of samples that coincide.
     """
+    if len(samples.scores) < FEWEST or not samples.scale.size:
+        return Groups(np.zeros((len(samples.scores), 0), dtype=bool), np.zeros(0))
     hat = _hat(samples, ridge)
     settled = np.zeros((len(samples.scores), 0), dtype=bool)
     moving = _distinct(_starts(samples), smallest)
@@ -200,9 +208,12 @@ def _unit(samples: Principal) -> np.float32:
 
 
 def margins_of(samples: Principal, inside: NDArray, *, ridge: float, smallest: int) -> NDArray:
-    """Return the margins of given groups, (c,), each as that of its smaller side; NaN where that is too small."""
+    """Return the margins of given groups, (c,), each as that of its smaller side; NaN where that is too small.
+
+    Of samples that coincide, all are NaN.
+    """
     smaller = np.where(inside.sum(0) > len(inside) / 2, ~inside, inside)
-    judged = smaller.sum(0) >= smallest
+    judged = (smaller.sum(0) >= smallest) & bool(samples.scale.size)
     margin = np.full(inside.shape[1], np.nan)
     margin[judged] = margins(fisher.projected(_hat(samples, ridge), smaller[:, judged]), smaller[:, judged])
     return margin
@@ -221,7 +232,8 @@ def margins(projection: NDArray, inside: NDArray) -> NDArray:
     -------
     ndarray of float64, shape (c,)
         (q_inside − q_outside) / σ · √(m / (m + 20)) for m samples inside, of which a tenth lies below q_inside, and as
-        many of the others above q_outside; negative where the two overlap by more.
+        many of the others above q_outside; negative where the two overlap by more. At most 7 · 10⁷, where all samples
+        of either coincide.
     """
     n, size = len(inside), inside.sum(0)
     low = np.sort(np.where(inside, projection, np.inf), axis=0)
@@ -229,7 +241,8 @@ def margins(projection: NDArray, inside: NDArray) -> NDArray:
     erring = np.round(ERRING * size).astype(int)[None]
     gap = (np.take_along_axis(low, erring, 0) - np.take_along_axis(high, erring, 0))[0]
     square = sum(_scatter(projection, group, count) for group, count in ((inside, size), (~inside, n - size)))
-    return gap / np.sqrt(np.maximum(square / (n - 2), np.finfo(np.float64).tiny)) * np.sqrt(size / (size + SHRINK))
+    least = np.maximum(np.square(gap) * np.finfo(np.float64).eps, np.finfo(np.float64).tiny)
+    return gap / np.sqrt(np.maximum(square / (n - 2), least)) * np.sqrt(size / (size + SHRINK))
 
 
 def _scatter(projection: NDArray, group: NDArray, size: NDArray) -> NDArray:

@@ -31,9 +31,9 @@ class Chance(NamedTuple):
 
     def p_value(self, margin: NDArray) -> NDArray[np.float64]:
         """Return how likely a margin at least as large is by chance, NaN of NaN."""
-        from scipy import stats  # slow to load, and what reads a ranking needs it not
+        from scipy import special  # the viewer, which waits for it, has no use for the rest of scipy
 
-        return stats.t.sf((_above_zero(margin) - self.location) / self.scale, self.freedom)
+        return special.stdtr(self.freedom, (self.location - _above_zero(margin)) / self.scale)
 
 
 def chance(margin: NDArray, surrogates: NDArray) -> Chance:
@@ -50,7 +50,7 @@ def chance(margin: NDArray, surrogates: NDArray) -> Chance:
     margin : ndarray of float64, shape (c,)
         The largest of each category, NaN where there is none.
     surrogates : ndarray of float64, shape (c, b)
-        Of each category's surrogates.
+        Of each category's surrogates, NaN where one has no group. A category without any has no chance level.
 
     Returns
     -------
@@ -67,6 +67,8 @@ def chance(margin: NDArray, surrogates: NDArray) -> Chance:
     array([False, False,  True, False])
     """
     drawn = np.ma.masked_invalid(_above_zero(surrogates))
+    if not drawn.size:
+        return Chance(*(np.full(margin.shape, np.nan) for _ in Chance._fields))
     level = drawn.mean(1).filled(np.nan)
     spread = float(np.ma.filled(drawn.var(1, ddof=1).mean(), 0.0))
     excess = _above_zero(margin) - level

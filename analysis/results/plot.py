@@ -31,6 +31,8 @@ from .table import CATEGORY, COLUMNS
 
 GREY: Final = "#8b929c"
 INK: Final = "#33508f"
+ALSO: Final = ("p_value", "replication", "strategies_low", "strategies_high")
+"""What a ranking shows under the pointer, beside its columns as text."""
 FRAME: Final = {"width": 520, "height": 400}
 
 
@@ -277,6 +279,8 @@ def dendrogram(
 def ranking(ranked: xr.Dataset | xr.DataTree, *, most: int = 30) -> hv.Bars:
     """Plot the separability of each category's most suspicious cluster, the most suspicious on top.
 
+    Where the ranking says what is more than chance, bars that are not are grey.
+
     Parameters
     ----------
     ranked : xarray.Dataset or xarray.DataTree
@@ -295,16 +299,20 @@ def ranking(ranked: xr.Dataset | xr.DataTree, *, most: int = 30) -> hv.Bars:
     :Bars   [category]   (separability τ, held out)
     """
     table = rank.ranking(ranked) if isinstance(ranked, xr.DataTree) else ranked
-    table = table.isel({CATEGORY: slice(most)})[[name for name in COLUMNS if name in table.variables]]
+    table = table.isel({CATEGORY: slice(most)})[[name for name in (*COLUMNS, *ALSO) if name in table.variables]]
     first = table.isel({CATEGORY: slice(None, None, -1)})  # the vertical axis goes up
     names = [str(name) for name in first[CATEGORY].values]
     columns = {name: values.values for name, values in first.data_vars.items()}
     separability = hv.Dimension("separability", label="separability τ, held out")
+    colours = {}
+    if "significant" in columns:
+        columns["colour"] = np.where(columns["significant"], INK, GREY)
+        colours = {"color": "colour"}
     vdims = [separability, *(name for name in columns if name != "separability")]
     bars = hv.Bars({CATEGORY: names, **columns}, CATEGORY, vdims)
     title = f"the most separable cluster of each category, by {table.attrs.get('by') or 'category'}"
     bokeh = FRAME | {"height": 110 + 22 * len(names), "line_color": None, "tools": ["hover"]}
-    return _styled(bars, bokeh, title=title, invert_axes=True, color=INK)
+    return _styled(bars, bokeh, title=title, invert_axes=True, **{"color": INK, **colours})
 
 
 # --- trees --------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Which category to look at first: the one with the cluster that stands farthest apart."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -38,6 +38,14 @@ class Apart(NamedTuple):
     size: int
 
 
+class Judged(NamedTuple):
+    """What chance does in each category, and how likely the margin of its cluster is by chance."""
+
+    chance: Chance
+    p_value: NDArray[np.float64]
+    p_adjusted: NDArray[np.float64]
+
+
 def ranking(
     tree: xr.DataTree, *, smallest: int = SMALLEST, level: float = 0.05, correction: str = "holm"
 ) -> xr.Dataset:
@@ -71,7 +79,9 @@ def ranking(
         Where there are margins, also the cluster's ``margin``; ``p_value``, ``p_adjusted`` and ``significant``, by
         what chance does in this category and how much categories vary; ``replication``, how far it is found again in
         halves of the samples; and ``strategies``, one and the clusters beside the largest that are significant, with
-        ``strategies_low`` and ``strategies_high``, the fewest and most in halves.
+        ``strategies_low`` and ``strategies_high``, the fewest and most in the whole and in halves. Where nothing says
+        what chance does, as in a category with too few samples or without surrogates, p-values and numbers of
+        strategies are NaN, and nothing is significant.
 
         ``chance`` is the separability that the best of as many clusters reaches in half of all cases where they have
         nothing to do with the heatmaps. It falls with ``n``: a separability of a small category says less. Clusters
@@ -98,16 +108,15 @@ def ranking(
     """
     choice(correction, tuple(CORRECTIONS), "correction", "ranking")
     nodes = dict(categories(tree).items())
-    rows = [_row(name, node, smallest) for name, node in nodes.items()]
-    if rows and all(MARGIN in row for row in rows):
-        rows = _with_evidence(rows, list(nodes.values()), level, CORRECTIONS[correction])
-    rows.sort(
-        key=lambda row: (
-            np.nan_to_num(row.get("p_value", 0.0), nan=1.0),
-            -np.nan_to_num(row["separability"], nan=-np.inf),
-        )
-    )
-    rows.sort(key=lambda row: bool(np.isnan(row["separability"])))
+    scores = [_scores(name, node) for name, node in nodes.items()]
+    sizes = [node.sizes[SAMPLE] for node in nodes.values()]
+    found = [most_separable(own, n, smallest=smallest) for own, n in zip(scores, sizes, strict=True)]
+    rows = [_row(*each, smallest) for each in zip(nodes, scores, sizes, found, strict=True)]
+    judged = judge(found, scores, correction)
+    if judged is not None:
+        more = _evidence(rows, scores, judged, level)
+        rows = [row | also for row, also in zip(rows, more, strict=True)]
+    rows = [rows[k] for k in order(found, judged)]
     columns = {column: (CATEGORY, [row[column] for row in rows]) for column in (rows[0] if rows else {})}
     names = columns.pop(CATEGORY, (CATEGORY, []))[1]
     attrs = {"smallest": smallest, "level": level, "correction": correction, "by": tree.attrs.get("by", "")}
@@ -137,21 +146,74 @@ def most_separable(scores: xr.Dataset, n: int, *, smallest: int = SMALLEST) -> A
     >>> most_separable(scores.assign_coords(clustering=["kmeans-02"], cluster=[0, 1]), 28)
     Apart(separability=4.0, clustering='kmeans-02', cluster=1, size=8)
     """
-    tau, size = _eligible(scores, CLUSTER_SEPARABILITY, n, smallest), scores[SIZE].values
-    by = _eligible(scores, MARGIN, n, smallest) if MARGIN in scores else tau
+    tau, size = _eligible(scores, CLUSTER_SEPARABILITY, n, smallest), scores.variables[SIZE].values
+    by = _eligible(scores, MARGIN, n, smallest) if MARGIN in scores.variables else tau
     by = np.where(np.isnan(tau), np.nan, by)
+    if np.isnan(by).all():
+        by = tau  # no cluster is large enough for a margin
     if np.isnan(by).all():
         return None
     best = np.argwhere(np.isclose(by, np.nanmax(by), rtol=1e-9))
     at, cluster = min(map(tuple, best), key=lambda found: (size[found], found))
-    name, number = str(scores[CLUSTERING].values[at]), int(scores[CLUSTER].values[cluster])
+    name, number = str(scores.variables[CLUSTERING].values[at]), int(scores.variables[CLUSTER].values[cluster])
     return Apart(float(tau[at, cluster]), name, number, int(size[at, cluster]))
+
+
+def margin_of(apart: Apart | None, scores: xr.Dataset) -> float:
+    """Return the margin of a category's cluster; NaN if there is none."""
+    if apart is None or MARGIN not in scores.variables:
+        return np.nan
+    at = scores.variables[CLUSTERING].values == apart.clustering, scores.variables[CLUSTER].values == apart.cluster
+    return float(scores.variables[MARGIN].values[np.ix_(*at)][0, 0])
+
+
+def judge(found: Sequence[Apart | None], scores: Sequence[xr.Dataset], correction: str = "holm") -> Judged | None:
+    """Return how likely the margins of some categories' clusters are by chance; None if a category has no such scores.
+
+    Parameters
+    ----------
+    found : sequence of Apart or None
+        Of each category, as :func:`most_separable` returns it.
+    scores : sequence of xarray.Dataset
+        Of each category.
+    correction : {"holm", "benjamini-hochberg"}
+        As :func:`ranking` takes it.
+
+    Examples
+    --------
+    >>> dims, found = ("clustering", "cluster"), Apart(9.0, "apart", 0, 20)
+    >>> scores = [
+    ...     xr.Dataset({"margin": (dims, [[margin]]), "margin_chance": ("surrogate", [0.5, 0.6])}).assign_coords(
+    ...         clustering=["apart"], cluster=[0]
+    ...     )
+    ...     for margin in (0.5, 9.0)
+    ... ]
+    >>> judge([found, found], scores).p_adjusted < 0.05
+    array([False,  True])
+    """
+    if not scores or not all({MARGIN, MARGIN_CHANCE} <= set(own.variables) for own in scores):
+        return None
+    margin = np.array([margin_of(*each) for each in zip(found, scores, strict=True)])
+    drawn = [own.variables[MARGIN_CHANCE].values for own in scores]
+    surrogates = np.full((len(drawn), max(map(len, drawn))), np.nan)
+    for row, own in zip(surrogates, drawn, strict=True):
+        row[: len(own)] = own
+    by_chance = chance(margin, surrogates)
+    p = by_chance.p_value(margin)
+    return Judged(by_chance, p, CORRECTIONS[correction](p))
+
+
+def order(found: Sequence[Apart | None], judged: Judged | None) -> list[int]:
+    """Return the positions of categories from the most suspicious on: by evidence, then by separability."""
+    separability = np.array([np.nan if apart is None else apart.separability for apart in found])
+    p = np.zeros(len(found)) if judged is None else np.nan_to_num(judged.p_value, nan=np.inf)
+    return np.lexsort((-separability, p, np.isnan(separability))).tolist()
 
 
 def _eligible(scores: xr.Dataset, name: str, n: int, smallest: int) -> NDArray[np.float64]:
     """Return a score of each cluster, NaN of those that do not count."""
-    size = scores[SIZE].values
-    return np.where((size >= smallest) & (n - size >= smallest), scores[name].values, np.nan)
+    size = scores.variables[SIZE].values
+    return np.where((size >= smallest) & (n - size >= smallest), scores.variables[name].values, np.nan)
 
 
 def _chance(n: int, clusters: int) -> float:
@@ -174,42 +236,34 @@ def _scores(category: str, node: xr.DataTree) -> xr.Dataset:
     return scores
 
 
-def _row(category: str, node: xr.DataTree, smallest: int) -> dict[str, Any]:
-    scores, n = _scores(category, node), node.sizes[SAMPLE]
+def _row(category: str, scores: xr.Dataset, n: int, apart: Apart | None, smallest: int) -> dict[str, Any]:
     judged = int(np.isfinite(_eligible(scores, CLUSTER_SEPARABILITY, n, smallest)).sum())
-    apart = most_separable(scores, n, smallest=smallest)
     row = {CATEGORY: category, "chance": _chance(n, judged), "n": n}
     row |= (apart or Apart(np.nan, "", -1, 0))._asdict()
-    at = {CLUSTERING: row["clustering"], CLUSTER: row["cluster"]}
+    if MARGIN in scores:
+        row[MARGIN] = margin_of(apart, scores)
+    at = {CLUSTERING: row["clustering"]}
     if "silhouette" in scores:
-        row["silhouette"] = float(scores["silhouette"].sel({CLUSTERING: at[CLUSTERING]})) if apart else np.nan
-    if {MARGIN, MARGIN_CHANCE, MARGIN_SUBSAMPLE, REPLICATION} <= set(scores):
-        row |= {name: float(scores[name].sel(at)) if apart else np.nan for name in (MARGIN, REPLICATION)}
+        row["silhouette"] = float(scores["silhouette"].sel(at)) if apart else np.nan
+    if REPLICATION in scores:
+        row[REPLICATION] = float(scores[REPLICATION].sel(at | {CLUSTER: row["cluster"]})) if apart else np.nan
     return row | {name: float(scores[name]) for name in ("eigengap", "n_strategies") if name in scores}
 
 
-def _with_evidence(
-    rows: list[dict[str, Any]], nodes: list[xr.DataTree], level: float, corrected: Callable[[Any], NDArray[np.float64]]
-) -> list[dict[str, Any]]:
-    """Add what chance does in these categories, and how many clusters of each exceed it."""
-    scores = [node[SCORE_GROUP].to_dataset() for node in nodes]
-    margin = np.array([row[MARGIN] for row in rows])
-    null = chance(margin, np.stack([score[MARGIN_CHANCE].values for score in scores]))
-    p = null.p_value(margin)
-    adjusted = corrected(p)
-    # of a category that is significant, its cluster is, too: no correction is stricter than that of Bonferroni
-    threshold = np.max(p[adjusted <= level], initial=level / max(1, np.isfinite(p).sum()))
-    found = []
-    for at, (row, score) in enumerate(zip(rows, scores, strict=True)):
-        own = Chance(*(part[at] for part in null))
-        beyond = score[MARGIN].sel({CLUSTERING: row["clustering"]}).values[1:] if row["clustering"] else np.array([])
-        halves = (own.p_value(score[MARGIN_SUBSAMPLE].values) <= threshold).sum(1)
-        significant = bool(adjusted[at] <= level)
-        found.append(
-            row
-            | {"p_value": p[at], "p_adjusted": adjusted[at], "significant": significant}
-            | {"strategies": 1 + max(int((own.p_value(beyond) <= threshold).sum()), significant)}
-            | {"strategies_low": 1 + int(halves.min()) if halves.size else 1}
-            | {"strategies_high": 1 + int(halves.max()) if halves.size else 1}
-        )
-    return found
+def _evidence(
+    rows: list[dict[str, Any]], scores: list[xr.Dataset], judged: Judged, level: float
+) -> Iterator[dict[str, Any]]:
+    """Yield what is significant in each category, and how many of its clusters are."""
+    significant = judged.p_adjusted <= level
+    least = max([level / max(np.isfinite(judged.p_value).sum(), 1), *judged.p_value[significant]])
+    for at, own in enumerate(scores):
+        null, p = Chance(*(part[at] for part in judged.chance)), judged.p_value[at]
+        row = {"p_value": p, "p_adjusted": judged.p_adjusted[at], "significant": bool(significant[at])}
+        strategies = np.full(1, np.nan)
+        if np.isfinite(p):
+            beside = own[MARGIN].sel({CLUSTERING: rows[at]["clustering"]}).values[None, 1:]
+            halves = own[MARGIN_SUBSAMPLE].values if MARGIN_SUBSAMPLE in own else beside[:0]
+            counts = [np.sum(null.p_value(margin) <= least, axis=1) for margin in (beside, halves)]
+            strategies = 1.0 + np.concatenate(counts)
+        low, high = strategies.min(), strategies.max()
+        yield row | {"strategies": strategies[0], "strategies_low": low, "strategies_high": high}

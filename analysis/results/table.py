@@ -1,6 +1,6 @@
 """Results as text: a ranking of categories, or a comparison of models, as columns."""
 
-from typing import Final
+from typing import Any, Final
 
 import xarray as xr
 
@@ -17,11 +17,14 @@ COLUMNS: Final = {
     "clustering": "{}",
     "cluster": "{:.0f}",
     "size": "{:.0f}",
+    "strategies": "{:.0f}",
     "eigengap": "{:.3f}",
     "n_strategies": "{:.0f}",
     "silhouette": "{:.2f}",
 }
 """Of a ranking."""
+OLDER: Final = {"eigengap", "n_strategies", "silhouette"}
+"""What says how many strategies there are, and how far apart, where a ranking has no evidence of it."""
 
 MODEL: Final = "model"
 GROUP: Final = "group"
@@ -61,11 +64,13 @@ def text(table: xr.Dataset) -> str:
 
 
 def _ranked(table: xr.Dataset) -> dict[str, list[str]]:
-    return {
-        name: [layout.format(value).replace("nan", "–") for value in table[name].values]
-        for name, layout in COLUMNS.items()
-        if name in table.variables
-    }
+    left_out = OLDER if "strategies" in table.variables else set()
+    shown = [name for name in COLUMNS if name in table.variables and name not in left_out]
+    return {name: [_cell(value, COLUMNS[name]) for value in table[name].values] for name in shown}
+
+
+def _cell(value: Any, layout: str) -> str:
+    return "–" if value != value else layout.format(value)
 
 
 def _compared(table: xr.Dataset) -> dict[str, list[str]]:

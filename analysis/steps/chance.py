@@ -1,5 +1,7 @@
 """Groups that stand apart, and how far chance alone would set some apart."""
 
+import zlib
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ from numpy.typing import NDArray
 from relfunc.schema import CLUSTERING, NOISE, SAMPLE
 
 from .._kernels import apart as kernel
+from ..errors import DataError
 from ..roles import (
     CLUSTER,
     FEATURES,
@@ -70,7 +73,13 @@ def apart(
     Returns
     -------
     xarray.Dataset
-        ``<name>(sample)``, int32: the rest and up to eight groups, from the largest down.
+        ``<name>(sample)``, int32: the rest and up to eight groups, from the largest down. Fewer than ten samples, and
+        samples that coincide, are one cluster.
+
+    Raises
+    ------
+    DataError
+        If an option cannot be met, or a value is not finite.
 
     References
     ----------
@@ -85,7 +94,7 @@ def apart(
     >>> np.flatnonzero(apart(data)["apart"])
     array([0, 1, 2, 3, 4, 5, 6, 7, 8])
     """
-    x = kernel.pooled(matrix(data, of, "apart"))
+    x = _checked(matrix(data, of, "apart"), "apart", ridge=ridge, smallest=smallest, most=most)
     drawn = _drawn(len(x), most, seed)
     samples, label = kernel.principal(x[drawn]), np.zeros(len(x), dtype=np.int32)
     groups = kernel.disjoint(kernel.search(samples, ridge=ridge, smallest=smallest), most=GROUPS, least=least)
@@ -125,11 +134,12 @@ def chance(
     of, ridge, smallest, most
         As :func:`analysis.apart` takes them.
     surrogates : int
-        How many; those of all categories together say how far chance reaches.
+        How many; those of all categories together say how far chance reaches. Of 0, nothing says so, and a ranking has
+        no p-values.
     subsamples : int
         How many halves of the samples are searched, too.
     seed : int
-        Seed of the draws.
+        Seed of the draws, which depend on the values, too.
 
     Returns
     -------
@@ -138,8 +148,13 @@ def chance(
         ``margin_chance(surrogate)``, the largest margin in each surrogate; ``margin_subsample(subsample, group)``, the
         largest margins of disjoint groups in each half, NaN where there are no more; and ``replication(clustering,
         cluster)``, how far the cluster is found again in halves: the mean over them of the largest Jaccard index with
-        any group found there [2]_, NaN where halves are too small for groups. A score of a category with too few
-        samples for a group is NaN.
+        any group found there [2]_. A score of a category with too few samples for a group is NaN; the replication,
+        also where halves have too few, or there are none.
+
+    Raises
+    ------
+    DataError
+        If there is no clustering, an option cannot be met, or a value is not finite.
 
     References
     ----------
@@ -155,17 +170,22 @@ def chance(
     >>> bool(scores["margin"].max() > scores["margin_chance"].max())
     True
     """
-    x, drawn = kernel.pooled(matrix(data, of, "chance")), _drawn(data.sizes[SAMPLE], most, seed)
-    rng, options = np.random.default_rng(seed), {"ridge": ridge, "smallest": smallest}
+    counts = {"surrogates": surrogates, "subsamples": subsamples}
+    x = _checked(matrix(data, of, "chance"), "chance", ridge=ridge, smallest=smallest, most=most, **counts)
+    drawn = _drawn(len(x), most, seed)
+    # categories of one size would otherwise have the same rotations, and all of them the same luck
+    rng = np.random.default_rng((seed, zlib.crc32(np.argsort(x[:, np.ptp(x, axis=0).argmax()], kind="stable").data)))
+    options = {"ridge": ridge, "smallest": smallest}
     samples, given = kernel.principal(x[drawn]), clusterings_of(data, "chance")
     margin = np.full((len(given), most_clusters(given)), np.nan)
     for row, label in enumerate(given.values()):
         names = np.unique(label[label != NOISE])
         margin[row, names] = kernel.margins_of(samples, label[drawn][:, None] == names, **options)
     largest = [kernel.search(samples.rotated(rng), **options).margin[:1] for _ in range(surrogates)]
-    judged = len(drawn) // 2 >= 2 * smallest  # fewer have no group that is at most half of them
-    again, halves = np.full(margin.shape, 0.0 if judged else np.nan), np.full((subsamples, GROUPS), np.nan)
-    for half in halves if judged else ():
+    again, halves = np.full(margin.shape, np.nan), np.full((subsamples, GROUPS), np.nan)
+    if subsamples and len(drawn) // 2 >= max(2 * smallest, kernel.FEWEST):
+        again[~np.isnan(margin)] = 0
+    for half in halves if len(drawn) > 1 else []:
         part = drawn[rng.permutation(len(drawn))[: len(drawn) // 2]]
         found = kernel.disjoint(kernel.search(kernel.principal(x[part]), **options), most=GROUPS)
         half[: found.margin.size] = found.margin
@@ -178,10 +198,26 @@ def chance(
             MARGIN: result(SCORE, per_cluster, margin, **attrs),
             MARGIN_CHANCE: result(SCORE, (SURROGATE,), [one[0] if one.size else np.nan for one in largest], **attrs),
             MARGIN_SUBSAMPLE: result(SCORE, (SUBSAMPLE, GROUP), halves, **attrs),
-            REPLICATION: result(SCORE, per_cluster, np.where(np.isnan(margin), np.nan, again), **attrs),
+            REPLICATION: result(SCORE, per_cluster, again, **attrs),
         },
         coords={CLUSTERING: list(given), CLUSTER: list(range(margin.shape[1]))},
     )
+
+
+def _checked(x: NDArray, step: str, *, ridge: float, smallest: int, most: int, **counts: int) -> NDArray:
+    """Return the features that are compared, or say which option or value cannot be."""
+    if not ridge >= 0:
+        raise DataError(f"{step}: ridge={ridge} is no strength: it must be at least 0")
+    if smallest < 2:
+        raise DataError(f"{step}: smallest={smallest} must be at least 2: one sample has no spread")
+    if most < 2 * smallest:
+        raise DataError(f"{step}: most={most} leaves no two groups of {smallest}: give at least {2 * smallest}")
+    for name, count in counts.items():
+        if count < 0:
+            raise DataError(f"{step}: {name}={count} must be at least 0")
+    if not np.isfinite(x).all():
+        raise DataError(f"{step}: a feature is NaN or infinite: leave out that sample, or mend the step that made it")
+    return kernel.pooled(x)
 
 
 def _drawn(n: int, most: int, seed: int) -> NDArray:

@@ -13,6 +13,8 @@ variable                         dimensions                        values
 ``contents_cluster``             ``contents, contents_column``     numbers of its clusters, −1 behind the last
 ``contents_score_`` and a name   ``contents``, and one or both of  a score; NaN behind the last
                                  ``contents_row, contents_column``
+``contents_score_`` and a name   ``contents``, and ``contents_``   a score along dimensions without labels, such as
+                                 and each of its dimensions        the margins of surrogates
 ===============================  ================================  ===============================================
 
 A file has contents only if all its categories have the same scores, whose names do not depend on the data.
@@ -44,6 +46,8 @@ _SIZE: Final = 32
 """Bytes of the digest."""
 _LARGE: Final = 1 << 12
 """Bytes of values from which they are left out of the digest."""
+MOST: Final = 64
+"""Scores along dimensions without labels that have more values are left to the categories."""
 DIMS: Final = {(): (CONTENTS,), (CLUSTERING,): (CONTENTS, ROW), (CLUSTERING, CLUSTER): (CONTENTS, ROW, COLUMN)}
 
 
@@ -84,6 +88,9 @@ def contents(tree: xr.DataTree) -> xr.Dataset | None:
     for name, dims in held[0].items():
         values = [np.asarray(one[name].values, float) for one in scores]
         found[f"{SCORE}{name}"] = DIMS[dims], _padded(values, shape[: 1 + len(dims)], np.nan)
+    for name, dims in _without_labels(scores):
+        values = np.stack([np.asarray(one[name].values, float) for one in scores])
+        found[f"{SCORE}{name}"] = (CONTENTS, *(f"{CONTENTS}_{dim}" for dim in dims)), values
     return None if CONTENTS in {*nodes, *tree.variables, *tree.dims} else xr.Dataset(found)
 
 
@@ -185,17 +192,20 @@ def unpacked(held: xr.Dataset) -> Iterator[tuple[str, xr.Dataset, int]]:
     names, sizes = held["contents_category"].values.astype(str).tolist(), held["contents_samples"].values.tolist()
     rows, columns = held["contents_clustering"].values.astype(str), held["contents_cluster"].values
     scores = {str(name).removeprefix(SCORE): each.values for name, each in held.items() if str(name).startswith(SCORE)}
-    dims = {before: after for after, before in DIMS.items()}
+    known = {before: after for after, before in DIMS.items()}
+    along = {str(name).removeprefix(SCORE): tuple(map(str, each.dims)) for name, each in held.items()}
     of = {
-        str(name).removeprefix(SCORE): dims[tuple(map(str, each.dims))]
-        for name, each in held.items()
-        if str(name).startswith(SCORE)
+        name: known.get(dims) or tuple(dim.removeprefix(f"{CONTENTS}_") for dim in dims[1:])
+        for name, dims in along.items()
     }
     for k, (name, size) in enumerate(zip(names, sizes, strict=True)):
         row, column = rows[k][rows[k] != ""], columns[k][columns[k] >= 0]
         coords = {CLUSTERING: _variable((CLUSTERING,), row), CLUSTER: _variable((CLUSTER,), column)}
-        cut = slice(row.size), slice(column.size)
-        values = {score: _variable(of[score], each[(k, *cut[: each.ndim - 1])]) for score, each in scores.items()}
+        cut = {ROW: slice(row.size), COLUMN: slice(column.size)}
+        values = {
+            score: _variable(of[score], each[(k, *(cut.get(dim, slice(None)) for dim in along[score][1:]))])
+            for score, each in scores.items()
+        }
         yield name, xr.Dataset(values, xr.Coordinates(coords, indexes={})), size
 
 
@@ -205,6 +215,18 @@ def _variable(dims: tuple[str, ...], values: Any) -> xr.Variable:
 
 def _is_score(values: xr.Variable) -> bool:
     return values.dims in DIMS and values.dtype.kind in "fiub"
+
+
+def _without_labels(scores: Sequence[Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield names and dimensions of small scores along dimensions without labels, which all categories have alike."""
+    first, *others = scores
+    for name, each in first.items():
+        plain = each.dims and not {SAMPLE, CLUSTERING, CLUSTER, *first} & set(each.dims) and each.dtype.kind in "fiub"
+        alike = (
+            (one[name].dims, one[name].shape) == (each.dims, each.shape) if name in one else False for one in others
+        )
+        if plain and 0 < each.size <= MOST and all(alike):
+            yield str(name), tuple(map(str, each.dims))
 
 
 def _labels(scores: Any, dim: str, kind: type) -> list[Any] | None:

@@ -1,4 +1,4 @@
-// Rows to choose from. Items: {key, name, value, note, colour, share, on, off}; says {pick} or {hide} with a row's key.
+// Rows to choose from. Items: {key, name, value, verdict, apart, note, colour, share, on, off}; says {pick} or {hide} with a row's key.
 const EYE = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M2 12s3.6-6.5 10-6.5S22 12 22 12s-3.6 6.5-10 6.5S2 12 2 12z"/><circle cx="12" cy="12" r="2.6"/></svg>'
 const SHUT = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 5l16 14M6 7.6C3.4 9.4 2 12 2 12s3.600 6.500 10 6.500c1.600 0 3-.4 4.300-1M10 5.700c.6-.1 1.300-.2 2-.2 6.400 0 10 6.500 10 6.500s-.9 1.600-2.600 3.200"/></svg>'
 
@@ -21,6 +21,7 @@ export function render({ model }) {
     },
     swatch, element("span", { className: "name", textContent: item.name, title: item.name }),
     element("span", { className: "value", textContent: item.value ?? "" }),
+    item.verdict && element("span", { className: item.apart ? "verdict apart" : "verdict", textContent: item.verdict, title: item.verdict }),
     item.note && element("span", { className: "note", textContent: item.note, title: item.note }),
     item.share !== undefined && element("span", { className: "track" }, bar))
     pick.classList.toggle("plain", !swatch)

@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from ..draw.colouring import BY, SCORE
 from ..project.project import Project, axes, categories, clustering_names, embedding_names
-from ..project.scores import Ranked, measures, ranking, score_names
+from ..project.scores import SEPARABILITY, Ranked, measures, ranking, score_names
 from ..state.view import Shown, View, project_of
 from ..state.view import show as show_in
 from ..widgets import Part, Rows, beside, choice, title
 from .wiring import Panel, Redraw, Session, always
 
+LEVEL: Final = 0.05
+"""Of the p-values that are called more than chance."""
 LISTS: Final = {"category": "Class", "embedding": "Embedding", "clustering": "Clustering"}
 AXES: Final = {"x": "X axis", "y": "Y axis"}
 
@@ -116,22 +120,48 @@ def ranked(job: tuple[Project, str | None]) -> Ranking:
 
 def show_classes(classes: Classes, _: Any, found: Ranking) -> None:
     """List the classes, and offer other scores to rank them by."""
-    classes.score.param.update(options={f"by {name}": name for name in found.scores}, value=found.score)
+    judged = any(one.margin is not None for one in found.classes)
+    names = {SEPARABILITY: "evidence"} if judged else {}
+    classes.score.param.update(
+        options={f"by {names.get(name, name)}": name for name in found.scores}, value=found.score
+    )
     classes.score.visible = len(found.scores) > 1
     classes.heading.object = "<h2>Classes</h2>" if found.classes else ""
-    best = max((abs(one.value) for one in found.classes), default=0) or 1
+    values = [one.value if one.margin is None else one.margin for one in found.classes]
+    best = max((abs(value) for value in values if np.isfinite(value)), default=0) or 1
     classes.rows.items = [
         {
             "key": one.category,
             "name": one.category,
-            "value": f"{one.value:.3g}",
-            "note": None if one.cluster is None else f"{one.size:,} samples apart · {one.clustering}",
-            "share": max(one.value, 0) / best,
+            "value": f"{value:.3g}" if np.isfinite(value) else "–",
+            "verdict": None if one.margin is None else verdict(one.p_value),
+            "apart": one.p_value <= LEVEL,
+            "note": None if one.cluster is None else f"{one.size:,} samples{_apart(one)} · {one.clustering}",
+            "share": max(value, 0) / best if np.isfinite(value) else 0,
             "on": one.category == classes.session.view.category,
-            "hint": "Open this class",
+            "hint": "Open this class" + ("" if one.margin is None else f": separability {one.value:.3g}"),
         }
-        for one in found.classes
+        for one, value in zip(found.classes, values, strict=True)
     ]
+
+
+def _apart(one: Ranked) -> str:
+    return "" if one.margin is not None and not one.p_value <= LEVEL else " apart"
+
+
+def verdict(p_value: float) -> str:
+    """Say in words what a p-value, corrected for the number of classes, means.
+
+    Examples
+    --------
+    >>> [verdict(p) for p in (0.00004, 0.0312, 0.4, np.nan)]
+    ['stands apart, p < 0.001', 'stands apart, p = 0.03', 'no more than chance', 'cannot be told from chance']
+    """
+    if np.isnan(p_value):
+        return "cannot be told from chance"
+    if p_value > LEVEL:
+        return "no more than chance"
+    return f"stands apart, p {'< 0.001' if p_value < 0.001 else f'= {p_value:.1g}'}"
 
 
 def clear_classes(classes: Classes, _: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from analysis.results.rank import most_separable
+from analysis.results.rank import judge, margin_of, most_separable, order
 from analysis.roles import CLUSTER, CLUSTER_SEPARABILITY, SIZE
 from relfunc.schema import CLUSTERING, EIGENVALUE, INDEX, LABEL, SAMPLE
 
@@ -33,6 +33,10 @@ class Ranked:
         The cluster that has it, if it is a cluster's.
     size : int
         How many samples are in that cluster.
+    margin : float, optional
+        How far the cluster stands apart, where the analysis says what of that is chance.
+    p_value : float
+        Of the margin, corrected for the number of categories; NaN where that cannot be told.
     """
 
     category: str
@@ -40,6 +44,8 @@ class Ranked:
     clustering: str = ""
     cluster: int | None = None
     size: int = 0
+    margin: float | None = None
+    p_value: float = np.nan
 
 
 def measures(project: Project, category: str) -> tuple[str, ...]:
@@ -97,12 +103,16 @@ def ranking(project: Project, score: str) -> tuple[Ranked, ...]:
     """Categories by a score, the highest first.
 
     The separability of a category is that of the cluster that stands farthest apart, over all its clusterings, where
-    the analysis knows it of each cluster; of other scores, and without it, it is the best clustering's value.
+    the analysis knows it of each cluster; of other scores, and without it, it is the best clustering's value. Where the
+    analysis says how far chance reaches, categories are in the order of that evidence, as :func:`analysis.ranking`
+    has them.
     """
     if project.analysis is None:
         return ()
 
     def ranked() -> tuple[Ranked, ...]:
+        if score == SEPARABILITY and all({CLUSTER_SEPARABILITY, SIZE} <= set(each) for _, each, _ in scored(project)):
+            return _judged(scored(project))
         found = [_ranked(category, scores, score, n) for category, scores, n in scored(project)]
         return tuple(sorted((one for one in found if one is not None), key=lambda one: -one.value))
 
@@ -133,6 +143,23 @@ def cluster_scores(project: Project, category: str, clustering: str) -> dict[int
 
 def _is_measure(values: xr.DataArray) -> bool:
     return values.dims == (SAMPLE,) and values.dtype.kind in "fiub"
+
+
+def _judged(held: tuple[tuple[str, xr.Dataset, int], ...]) -> tuple[Ranked, ...]:
+    """Rank categories by the evidence that a cluster stands apart, and those without such a cluster not at all."""
+    scores = [each for _, each, _ in held]
+    found = [most_separable(each, n) for _, each, n in held]
+    judged = judge(found, scores)
+    judged = None if judged is None or np.isnan(judged.p_value).all() else judged
+    rows: list[Ranked] = []
+    for k in order(found, judged):
+        apart = found[k]
+        if apart is not None and judged is not None:
+            margin, p = margin_of(apart, scores[k]), float(judged.p_adjusted[k])
+            rows.append(Ranked(held[k][0], *apart, margin, p))
+        elif apart is not None:
+            rows.append(Ranked(held[k][0], *apart))
+    return tuple(rows)
 
 
 def _ranked(category: str, scores: xr.Dataset, score: str, n: int) -> Ranked | None:

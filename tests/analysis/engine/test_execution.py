@@ -28,7 +28,7 @@ def test_the_tree_follows_the_contract(tree: xr.DataTree) -> None:
     assert list(tree.children) == ["class 0", "class 1", "class 2"]
     for node in tree.children.values():
         assert list(schema.embeddings(node)) == ["spectral", "tsne"]
-        assert list(schema.clusterings(node)) == ["kmeans-02", "kmeans-03"]
+        assert list(schema.clusterings(node)) == ["kmeans-02", "kmeans-03", "apart"]
         assert node["eigenvalue"].dims == ("eigen",)
         assert node["embedding/spectral"].shape == (24, 5)
         assert node["embedding/tsne"].shape == (24, 2)
@@ -142,7 +142,7 @@ def test_tiny_categories_have_results(n: int, same: bool) -> None:
     node = tree["all"]
     assert node["eigenvalue"].sizes["eigen"] == min(16, n)
     assert node["eigenvalue"][0] == 0
-    assert list(schema.clusterings(node)) == [f"kmeans-{k:02d}" for k in range(2, 9)]
+    assert list(schema.clusterings(node)) == [*(f"kmeans-{k:02d}" for k in range(2, 9)), "apart"]
     assert np.isfinite(node["embedding/tsne"]).all()
     assert (node["score/size"].sum("cluster") == n).all()
     assert analysis.text(analysis.ranking(tree))

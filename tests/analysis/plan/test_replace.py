@@ -33,6 +33,8 @@ OTHER: dict[str, Plan] = {
     "approximate_neighbor_graph": step(analysis.neighbor_graph, n_neighbors=4),
     "spectral": step(analysis.pca, n_components=8, name="spectral"),
     "kmeans": step(analysis.hdbscan),
+    "apart": step(analysis.apart, least=3.0),
+    "chance": step(analysis.chance, surrogates=8),
     "eigengap": step(analysis.eigengap, most=4),
     "separability": step(analysis.stability),
     "silhouette": step(analysis.silhouette, of="features"),
@@ -119,9 +121,10 @@ def test_the_branches_themselves_are_a_place() -> None:
 def test_several_places_at_once() -> None:
     both = each(step(analysis.kmeans, clusters=range(2, 20)), step(analysis.tsne))
     found = replace(spray(), spectral=step(analysis.spectral, n_eigenvalues=8), kmeans=both, tsne=None)
-    first, (_, _, branches) = spray().plans[:6], spray().plans[6:]
+    first, (_, _, apart, branches) = spray().plans[:6], spray().plans[6:]
     assert isinstance(branches, Each)
-    assert_same(found, chain(*first, step(analysis.spectral, n_eigenvalues=8), both, each(*branches.plans[:-1])))
+    eight = step(analysis.spectral, n_eigenvalues=8)
+    assert_same(found, chain(*first, eight, both, apart, each(*branches.plans[:-1])))
 
 
 ABSOLUTE, FLATTEN, PCA, LLE = map(step, [analysis.absolute, analysis.flatten, analysis.pca, analysis.lle])
@@ -293,7 +296,7 @@ ERRORS: dict[str, tuple[Any, str]] = {
     "a path that is none": (lambda: replace(NESTED, {"chain#3/pca": None}), "no place 'chain#3/pca'"),
     "an embedding for a clustering": (
         lambda: replace(spray(), kmeans=step(analysis.tsne)),
-        "'kmeans' takes 'clustering', and tsne\\(\\) makes 'embedding': these steps fit: agglomerative, dbscan,",
+        "'kmeans' takes 'clustering', and tsne\\(\\) makes 'embedding': these steps fit: agglomerative, apart, dbscan,",
     ),
     "branches that make something else": (
         lambda: replace(spray(), kmeans=each(LLE, step(analysis.size))),
@@ -345,6 +348,6 @@ def test_the_plan_of_the_paper_runs() -> None:
     )
     tree = run(found, attributions(), by="label", categories=["class 1"], progress=False)["class 1"]
     assert tree["eigenvalue"].size == 8
-    assert list(tree["cluster"].data_vars) == ["kmeans-02", "kmeans-03", "kmeans-04"]
+    assert list(tree["cluster"].data_vars) == ["kmeans-02", "kmeans-03", "kmeans-04", "apart"]
     assert list(tree["embedding"].data_vars) == ["spectral", "tsne"]
     assert np.isfinite(tree["score/silhouette"].values).all()

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import numpy as np
@@ -101,6 +102,31 @@ def test_the_separability_of_a_class_is_that_of_the_printed_ranking(project):
         tuple(printed[name].values[k].item() for name in ("category", "separability", "clustering", "cluster", "size"))
         for k in range(2)
     ]
+
+
+def test_evidence_ranks_classes_as_it_does_in_the_printed_ranking(project):
+    tree = project.analysis.copy()
+    for margin, node in zip((1.0, 30.0), tree.children.values(), strict=True):
+        held = node["score"].to_dataset(inherit=False)
+        margins = (("clustering", "cluster"), np.full(held["size"].shape, margin))
+        also = {"margin_chance": ("surrogate", [0.9, 1.1]), "margin_subsample": (("subsample", "group"), [[1.0]])}
+        node["score"] = xr.DataTree(held.assign(margin=margins, replication=margins, **also))
+    judged = dataclasses.replace(project, analysis=tree, contents=None)
+    printed, listed = analysis.ranking(tree), ranking(judged, "separability")
+    assert [one.category for one in listed] == printed["category"].values.tolist() == ["disc", "ring"]
+    for name in ("margin", "clustering", "cluster", "size"):
+        assert [getattr(one, name) for one in listed] == printed[name].values.tolist()
+    assert [one.p_value for one in listed] == printed["p_adjusted"].values.tolist()
+    assert printed["significant"].values.tolist() == [True, False]
+
+
+def test_without_surrogates_classes_are_ranked_by_separability(project):
+    tree = project.analysis.copy()
+    for node in tree.children.values():
+        held = node["score"].to_dataset(inherit=False)
+        node["score"] = xr.DataTree(held.assign(margin=held["cluster_separability"], margin_chance=("surrogate", [])))
+    listed = ranking(dataclasses.replace(project, analysis=tree, contents=None), "separability")
+    assert [(one.category, one.margin) for one in listed] == [("ring", None), ("disc", None)]
 
 
 def test_clusters_have_their_own_separability(project):

@@ -1,0 +1,280 @@
+"""Groups that stand apart and their chance level: against slow oracles, on maps without groups, at the edges."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.stats import rankdata
+from sklearn.metrics import f1_score
+
+import analysis
+from analysis import DataError, chain, each, step
+from analysis._kernels import apart as kernel
+from analysis.results.chance import chance
+from analysis.steps.chance import GROUPS
+from relfunc import storage
+
+STEPS = [step(one) for one in (analysis.sum_channels, analysis.absolute, analysis.square_root, analysis.flatten)]
+SCORES = each(step(analysis.chance), step(analysis.separability), step(analysis.size))
+PLAN = chain(*STEPS, step(analysis.apart), SCORES)
+
+
+def dataset(x: NDArray, **clusterings: NDArray) -> xr.Dataset:
+    found = xr.Dataset({"features": (("sample", "feature"), x)})
+    return found.assign({name: ("sample", label, {"role": "clustering"}) for name, label in clusterings.items()})
+
+
+def normal(n: int = 60, d: int = 20, seed: int = 0) -> NDArray:
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def scored(x: NDArray, **options: Any) -> xr.Dataset:
+    return analysis.chance(dataset(x, apart=analysis.apart(dataset(x))["apart"].values), **options)
+
+
+# --- the margin, by fitting anew without each sample --------------------------------------------------
+
+
+def by_refitting(x: NDArray, inside: NDArray, ridge: float) -> float:
+    """The margin of a group: a ridge regression of who is inside, fitted anew without each sample it projects."""
+    x = x.astype(np.float64)
+    n = len(x)
+    strength = ridge * np.square(x - x.mean(0)).sum() / min(x.shape)
+    projection = np.empty(n)
+    for i in range(n):
+        rest = np.arange(n) != i
+        mean, y = x[rest].mean(0), inside[rest].astype(float)
+        centred = x[rest] - mean
+        weight = np.linalg.solve(centred.T @ centred + strength * np.eye(x.shape[1]), centred.T @ (y - y.mean()))
+        projection[i] = y.mean() + (x[i] - mean) @ weight
+    inner, outer = np.sort(projection[inside]), np.sort(projection[~inside])[::-1]
+    erring = round(0.1 * len(inner))
+    spread = np.sqrt((np.square(inner - inner.mean()).sum() + np.square(outer - outer.mean()).sum()) / (n - 2))
+    return float((inner[erring] - outer[erring]) / spread * np.sqrt(len(inner) / (len(inner) + 20)))
+
+
+@pytest.mark.parametrize("ridge", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize(("n", "d", "size"), [(40, 6, 12), (40, 6, 20), (30, 50, 7), (25, 25, 5), (33, 1, 9)])
+def test_the_margin_is_that_of_discriminants_without_each_sample(n: int, d: int, size: int, ridge: float) -> None:
+    x, inside = normal(n, d, seed=n + d), np.arange(n) < size
+    x[inside] += 0.8
+    found = analysis.chance(dataset(x, given=inside.astype(int)), ridge=ridge, surrogates=0, subsamples=0)
+    expected = by_refitting(x, inside, ridge)
+    np.testing.assert_allclose(found["margin"].values, [[expected, expected]], rtol=2e-3, atol=2e-3)
+
+
+def test_a_group_and_its_rest_have_the_margin_of_the_smaller() -> None:
+    label = (np.arange(60) < 45).astype(int)
+    margin = analysis.chance(dataset(normal(), given=label), surrogates=0, subsamples=0)["margin"].values[0]
+    assert margin[0] == margin[1]
+
+
+# --- surrogates ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "d"), [(30, 8), (12, 40)])
+def test_surrogates_have_the_mean_and_the_covariance_of_the_samples(n: int, d: int) -> None:
+    x = normal(n, d) @ normal(d, d, seed=1) + 3
+    samples = kernel.principal(x)
+    rotated = samples.rotated(np.random.default_rng(0))
+    drawn = (rotated.scores.astype(float) * rotated.scale) @ rotated.axes + rotated.mean
+    np.testing.assert_allclose(drawn.mean(0), x.mean(0), rtol=1e-4, atol=1e-4 * np.abs(x).max())
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(x.T), atol=1e-4 * np.abs(np.cov(x.T)).max())
+    assert np.abs(drawn - x).max() > x.std()
+
+
+# --- what is found, and what is not -------------------------------------------------------------------
+
+
+def mapped(*maps: NDArray) -> xr.Dataset:
+    label = np.repeat(np.arange(len(maps)), [len(one) for one in maps])
+    dims = "sample", "channel", "y", "x"
+    return xr.Dataset({"attribution": (dims, np.concatenate(maps)[:, None]), "label": ("sample", label)})
+
+
+def without_groups(kind: str, n: int, seed: int) -> NDArray:
+    rng = np.random.default_rng(seed)
+    if kind == "noise":
+        return rng.normal(size=(n, 16, 16))
+    if kind == "smooth":
+        return ndimage.gaussian_filter(rng.normal(size=(n, 16, 16)), (0, 2, 2))
+    if kind == "template":
+        template = ndimage.gaussian_filter(rng.normal(size=(16, 16)), 2)
+        return template / template.std() * rng.uniform(0.5, 2, (n, 1, 1)) + 0.5 * rng.normal(size=(n, 16, 16))
+    y, x = np.mgrid[:16, :16]
+    (at_x, at_y), width = rng.uniform(0, 16, (2, n, 1, 1)), rng.uniform(1.5, 4, (n, 1, 1))
+    return np.exp(-((x - at_x) ** 2 + (y - at_y) ** 2) / 2 / width**2) + 0.02 * rng.normal(size=(n, 16, 16))
+
+
+@pytest.mark.parametrize("kind", ["noise", "smooth", "template", "bumps"])
+def test_maps_without_groups_are_no_more_than_chance(kind: str) -> None:
+    data = mapped(*(without_groups(kind, n, seed) for seed, n in enumerate((30, 60, 120))))
+    table = analysis.ranking(analysis.run(PLAN, data, progress=False))
+    assert not table["significant"].any()
+    assert not (table["p_adjusted"] <= 0.05).any()
+    assert not (table["strategies"] > 1).any()
+
+
+@pytest.mark.parametrize("where", [(slice(1, 4), slice(12, 15)), (slice(0, 2), slice(0, 16))], ids=["patch", "border"])
+def test_a_planted_mark_is_found_whole_and_named_alone(where: tuple[slice, slice]) -> None:
+    maps = [without_groups("smooth", 120, seed) for seed in range(3)]
+    planted = np.arange(120) % 6 == 0
+    maps[1][(planted, *where)] += 12 * maps[1].std()
+    tree = analysis.run(PLAN, mapped(*maps), progress=False)
+    table = analysis.ranking(tree)
+    first = table.isel(category=0)
+    assert table["category"].values[0] == "1"
+    assert table["significant"].values.tolist() == [True, False, False]
+    assert first["p_adjusted"] < 0.01
+    assert first["strategies"] == 2
+    assert f1_score(planted, tree["1/cluster/apart"].values == first["cluster"].item()) == 1
+    assert first["replication"] > 0.9
+
+
+@pytest.mark.slow
+def test_p_values_do_not_depend_on_the_number_of_samples() -> None:
+    sizes = np.repeat([30, 60, 120, 240], 6)
+    maps = [without_groups("smooth", n, seed)[:, ::2, ::2] for seed, n in enumerate(sizes)]
+    found = [scored(np.sqrt(np.abs(one.reshape(len(one), -1))), subsamples=0) for one in maps]
+    margin = np.array([scores["margin"].max() for scores in found])
+    p = chance(margin, np.stack([scores["margin_chance"] for scores in found])).p_value(margin)
+    judged = np.isfinite(p)
+    assert judged.sum() >= 12
+    assert abs(np.corrcoef(rankdata(sizes[judged]), rankdata(p[judged]))[0, 1]) < 0.3  # of separabilities, above 0.9
+
+
+# --- more samples than are searched, more groups than are told apart ----------------------------------
+
+
+def test_samples_that_were_not_drawn_are_on_their_side_of_the_discriminant() -> None:
+    x = normal(400)
+    x[:80, 3] += 12
+    data = dataset(x)
+    found = analysis.apart(data, most=100)["apart"].values
+    np.testing.assert_array_equal(np.flatnonzero(found), np.arange(80))
+    scores = analysis.chance(dataset(x, apart=found), most=100)
+    assert scores["margin"].values[0, 1] > scores["margin_chance"].max()
+
+
+def test_at_most_eight_groups_are_told_apart() -> None:
+    x = normal(300, 30)
+    for k in range(10):
+        x[20 * k : 20 * k + 20, k] += 25
+    label = analysis.apart(dataset(x))["apart"].values
+    assert 6 <= label.max() <= GROUPS
+    for k in range(1, label.max() + 1):
+        inside = np.flatnonzero(label == k)
+        assert inside.size == 20
+        assert inside[0] % 20 == 0
+        assert inside[-1] == inside[0] + 19
+
+
+# --- edges --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 9])
+def test_fewer_than_ten_samples_are_one_cluster_without_scores(n: int) -> None:
+    label = analysis.apart(dataset(normal(n)))["apart"].values
+    assert label.tolist() == [0] * n
+    scores = analysis.chance(dataset(normal(n), apart=label, halves=np.arange(n) % 2))
+    assert all(np.isnan(values).all() for values in scores.data_vars.values())
+
+
+EQUAL: dict[str, NDArray] = {
+    "zeros": np.zeros((30, 5)),
+    "single": np.full((30, 5), 0.1, np.float32),
+    "double": np.repeat(normal(1, 300), 30, axis=0),
+}
+
+
+@pytest.mark.parametrize("kind", EQUAL)
+def test_samples_that_coincide_are_one_cluster_without_scores(kind: str) -> None:
+    x = EQUAL[kind]
+    assert not analysis.apart(dataset(x))["apart"].any()
+    scores = analysis.chance(dataset(x, halves=np.arange(30) % 2))
+    assert np.isnan(scores["margin"]).all()
+    assert np.isnan(scores["margin_chance"]).all()
+
+
+def test_copies_of_two_samples_stand_apart_by_a_finite_margin() -> None:
+    scores = scored(np.repeat(normal(2, 5), 20, axis=0), subsamples=0)
+    assert 1e6 < scores["margin"].min() < 1e9
+
+
+def test_constant_features_change_nothing() -> None:
+    x = normal()
+    x[:9, 3] += 12
+    wide = np.concatenate([x, np.full((60, 7), 4.0)], axis=1)
+    np.testing.assert_array_equal(analysis.apart(dataset(wide))["apart"], analysis.apart(dataset(x))["apart"])
+
+
+def test_one_feature_is_enough() -> None:
+    x = normal(40, 1)
+    x[:10] += 12
+    assert np.flatnonzero(analysis.apart(dataset(x))["apart"]).tolist() == list(range(10))
+
+
+def test_more_features_than_are_compared_are_averaged() -> None:
+    x = normal(40, 9000)
+    x[:10, 500:540] += 6
+    assert np.flatnonzero(analysis.apart(dataset(x))["apart"]).tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("function", [analysis.apart, analysis.chance])
+def test_features_that_are_not_finite_are_refused(function: Any, value: float) -> None:
+    x = normal()
+    x[3, 4] = value
+    with pytest.raises(DataError, match="a feature is NaN or infinite"):
+        function(dataset(x, halves=np.arange(60) % 2))
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_other_surrogates() -> None:
+    x = normal(80)
+    first, again, other = scored(x), scored(x), scored(x, seed=1)
+    assert first.identical(again)
+    np.testing.assert_array_equal(first["margin"], other["margin"])
+    assert not np.array_equal(first["margin_chance"], other["margin_chance"])
+
+
+@pytest.mark.parametrize(("surrogates", "subsamples"), [(0, 0), (0, 2), (2, 0), (1, 1)])
+def test_none_of_them_can_be_written_and_read(surrogates: int, subsamples: int, tmp_path: Any) -> None:
+    scores = each(step(analysis.chance, surrogates=surrogates, subsamples=subsamples), *SCORES.plans[1:])
+    tree = analysis.run(
+        chain(*STEPS, step(analysis.apart), scores), mapped(normal(30).reshape(30, 4, 5)), progress=False
+    )
+    assert tree["0/score/margin_chance"].shape == (surrogates,)
+    assert tree["0/score/margin_subsample"].shape[0] == subsamples
+    assert np.isfinite(tree["0/score/replication"]).any() == (subsamples > 0)
+    storage.save(tree, tmp_path / "analysis.nc")
+    with storage.open_analysis(tmp_path / "analysis.nc") as read:
+        xr.testing.assert_equal(read.load(), tree)
+    assert np.isnan(analysis.ranking(tree)["p_value"]).all() == (surrogates == 0)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a negative ridge": ({"ridge": -0.1}, r"ridge=-0\.1 is no strength"),
+    "no ridge at all": ({"ridge": np.nan}, "ridge=nan is no strength"),
+    "groups of one": ({"smallest": 1}, "smallest=1 must be at least 2"),
+    "too few to search": ({"most": 9}, "most=9 leaves no two groups of 5: give at least 10"),
+    "surrogates below none": ({"surrogates": -1}, "surrogates=-1 must be at least 0"),
+    "halves below none": ({"subsamples": -2}, "subsamples=-2 must be at least 0"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_options_that_cannot_be_met_are_refused(kind: str) -> None:
+    options, message = REFUSED[kind]
+    with pytest.raises(DataError, match=f"chance: {message}"):
+        analysis.chance(dataset(normal(), halves=np.arange(60) % 2), **options)
+    if not {"surrogates", "subsamples"} & set(options):
+        with pytest.raises(DataError, match=f"apart: {message}"):
+            analysis.apart(dataset(normal()), **options)
+
+
+def test_without_a_clustering_there_is_nothing_to_score() -> None:
+    with pytest.raises(DataError, match="there is no clustering to score"):
+        analysis.chance(dataset(normal()))
