@@ -12,6 +12,7 @@ from .plan.tree import Chain, Each, Place, Step, chain, each, place, step
 from .results.rank import ranking
 from .results.sweeps import sweep
 from .results.table import text
+from .results.words import verdict
 from .roles import makes, per_sample
 from .steps.chance import apart, chance
 from .steps.cluster import agglomerative, dbscan, hdbscan, kmeans, minibatch_kmeans, spectral_clustering
@@ -96,4 +97,5 @@ __all__ = [
     "text",
     "tsne",
     "umap",
+    "verdict",
 ]

@@ -71,6 +71,7 @@ NAMES = {
         "text",
         "tsne",
         "umap",
+        "verdict",
     ],
     "relfunc": [
         "Captured",

@@ -124,7 +124,9 @@ def analyze(arguments: argparse.Namespace) -> None:
     print(f"{samples} samples, {len(tree.children)} categories: {out}")
     scored = [set(node[SCORE_GROUP].to_dataset().data_vars) for node in tree.children.values()]
     if all({"cluster_separability", "size"} <= names for names in scored):
-        print("\n" + analysis.text(analysis.ranking(tree)))
+        table = analysis.ranking(tree)
+        print("\n" + analysis.text(table) + "\n")
+        print("\n".join(analysis.verdict(table, most=20)))
 
 
 def _plan_of(name: str) -> Any:

@@ -79,6 +79,7 @@ def make(out: str | Path, setting: Setting | None = None) -> Path:
     say(f"analysis      {out / 'analysis.nc'}\n")
     table = analysis.ranking(tree)
     say(analysis.text(table))
+    say("\n" + "\n".join(analysis.verdict(table)))
     found = suspect(table, tree)
     say("\n" + verdict(found, data))
     heatmap.save(comparison(found, data), out / "heatmaps.png")
