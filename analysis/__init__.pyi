@@ -9,6 +9,7 @@ from .evidence.moved import contrast
 from .plan.places import replace
 from .plan.presets import spray
 from .plan.tree import Chain, Each, Place, Step, chain, each, place, step
+from .report.write import write_report
 from .results.rank import ranking
 from .results.sweeps import sweep
 from .results.table import text
@@ -98,4 +99,5 @@ __all__ = [
     "tsne",
     "umap",
     "verdict",
+    "write_report",
 ]

@@ -72,6 +72,7 @@ NAMES = {
         "tsne",
         "umap",
         "verdict",
+        "write_report",
     ],
     "relfunc": [
         "Captured",

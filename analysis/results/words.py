@@ -15,6 +15,8 @@ ENOUGH: Final = 4
 """A category is judged if it has so many times the smallest cluster: a group and its rest, in each half, too."""
 SURE: Final = 1e-4
 """Smaller p-values are not told apart: they are those of a tail that was fitted."""
+JUDGED: Final = "judged"
+"""The attribute of a part of a ranking that says for how many categories it was corrected."""
 _ODDS: Final = (1e-4, 1e-3)
 _FEW: Final = 5
 """So many names are listed in a sentence."""
@@ -172,7 +174,7 @@ def _sentence(table: xr.Dataset, row: dict[str, Any]) -> str:
             f"{row['size']:,.0f} of {row['n']:,.0f} samples are farthest apart from the rest (separability "
             f"{row['separability']:.2f}), which was not compared with chance."
         )
-    p, judged = row["p_adjusted"], int(np.isfinite(table["p_value"].values).sum())
+    p, judged = row["p_adjusted"], table.attrs.get(JUDGED, int(np.isfinite(table["p_value"].values).sum()))
     if np.isnan(p):
         if is_too_small(table, row["n"]):
             return f"too few samples to judge ({row['n']:,.0f}; about {enough(table)} would do)."
