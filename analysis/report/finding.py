@@ -9,7 +9,7 @@ from relfunc.schema import ATTRIBUTION, INPUT
 
 from ..evidence.finding import FINDING
 from ..results.table import CATEGORY
-from ..results.words import JUDGED, verdict
+from ..results.words import JUDGED, p_text, verdict
 from .markup import Markup, element, joined
 from .pictures import (
     curves,
@@ -23,7 +23,7 @@ from .pictures import (
     plane,
     relevance,
 )
-from .shown import Shown, paragraph
+from .shown import Shown, paragraph, plain
 
 LARGEST: Final = ((0.147, "negligible"), (0.33, "small"), (0.474, "medium"), (np.inf, "large"))
 """What effects are called, by the bounds of Romano et al. 2006."""
@@ -150,7 +150,7 @@ def tests(shown: Shown, number: int) -> Markup:
             _what(found, at),
             _in_words(shown, found, at),
             _effect(shown, at),
-            shown.number("findings/p_adjusted", "{:.2g}", test=at),
+            shown.number("findings/p_adjusted", p_text, test=at),
         ]
         for at in order[:VALUES].tolist()
     ]
@@ -159,8 +159,8 @@ def tests(shown: Shown, number: int) -> Markup:
     note = (
         "Effects are Cliff's δ, from −1 to 1: 0 if the cluster's values are as large as those of the rest, 1 if each "
         "is larger; of shares it is their difference. P-values are corrected for all tests of this finding. The "
-        "cluster was found in the relevance, so that a test of the relevance itself says only how well the region describes "
-        f"the cluster.{left}"
+        "cluster was found in the relevance, so that a test of the relevance itself says only how well the region "
+        f"describes the cluster.{left}"
     )
     return joined(
         shown.table(titles, rows, "findings/effect", "findings/p_adjusted", left=2), paragraph(note, class_="note")
@@ -177,7 +177,7 @@ def _what(found: xr.Dataset, at: int) -> Markup:
 
 def _in_words(shown: Shown, found: xr.Dataset, at: int) -> Markup:
     is_share = str(found["measure"].values[at]) == "share" or str(found["variable"].values[at]) == "share_in_region"
-    layout = "{:.1%}" if is_share else "{:.4g}"
+    layout = "{:.1%}" if is_share else plain
     inside, outside = (shown.number(f"findings/{side}", layout, test=at) for side in ("inside", "outside"))
     if not found["significant"].values[at]:
         return joined(inside, " and ", outside, ": no difference beyond chance")
@@ -193,7 +193,7 @@ def _in_words(shown: Shown, found: xr.Dataset, at: int) -> Markup:
 
 def _effect(shown: Shown, at: int) -> Markup:
     effect, low, high = (
-        shown.number(f"findings/{name}", "{:+.2f}", test=at) for name in ("effect", "effect_low", "effect_high")
+        shown.number(f"findings/{name}", "{:+z.2f}", test=at) for name in ("effect", "effect_low", "effect_high")
     )
     return joined(effect, " [", low, ", ", high, "]")
 

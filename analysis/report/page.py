@@ -16,8 +16,8 @@ from .shown import Shown, paragraph
 
 LARGEST: Final = 10_000_000
 """Bytes of a page, at most."""
-IN_FULL: Final = (12, 6, 3, 1, 0)
-"""So many findings are laid out, the first of these numbers with which the page is small enough."""
+IN_FULL: Final = 12
+"""So many findings are laid out, and fewer if the page is too large with them."""
 STYLE: Final = Path(__file__).with_name("style.css")
 POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -44,12 +44,11 @@ def page(tree: xr.DataTree, data: xr.Dataset, *, file: str, run: str, command: s
     """
     shown = Shown(tree, file)
     count = tree["findings"].sizes.get(FINDING, 0)
-    made: list[Markup] = []
-    for full in IN_FULL:
-        made = made[:full] or [finding(shown, data, number) for number in range(min(full, count))]
+    made = [finding(shown, data, number) for number in range(min(IN_FULL, count))]
+    text = _document(shown, made, count, run, command)
+    while made and len(text.encode(errors="backslashreplace")) > LARGEST:
+        made = made[: len(made) // 2]
         text = _document(shown, made, count, run, command)
-        if len(text.encode(errors="backslashreplace")) <= LARGEST:
-            break
     return text
 
 
@@ -65,7 +64,7 @@ def _document(shown: Shown, made: list[Markup], count: int, run: str, command: s
         ),
         _section("What was analysed", sections.analysed(shown)),
         _section(f"The verdict on each of the {nouns(table)}", sections.verdicts(shown)),
-        _section("The findings", _findings(shown, made, count, judged=is_judged(table))),
+        _section("The findings", _findings(shown, made, count, judged=is_judged(table)), "findings"),
         _section("Where the model fails", sections.failures(shown)),
         _section("Copies and leaks", sections.copies(shown)),
         _section("What could not be judged", sections.not_judged(shown)),
@@ -89,8 +88,8 @@ def _document(shown: Shown, made: list[Markup], count: int, run: str, command: s
     return f"<!doctype html>\n{element('html', head, element('body', body, footer), lang='en')}\n"
 
 
-def _section(title: str, content: Markup) -> Markup:
-    return element("section", element("h2", title), content)
+def _section(title: str, content: Markup, kind: str | None = None) -> Markup:
+    return element("section", element("h2", title), content, class_=kind)
 
 
 def _findings(shown: Shown, made: list[Markup], count: int, *, judged: bool) -> Markup:

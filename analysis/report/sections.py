@@ -9,7 +9,7 @@ from ..evidence.copies import GROUP
 from ..evidence.failure import SLICE
 from ..results import power
 from ..results.table import CATEGORY
-from ..results.words import enough, is_judged, is_too_small, nouns, rows, summary, verdict
+from ..results.words import enough, is_judged, is_too_small, nouns, p_text, rows, summary, verdict
 from .evidence import PREVALENCES
 from .finding import judged_of
 from .markup import Markup, element, joined
@@ -57,7 +57,7 @@ def _kind(table: xr.Dataset, at: int) -> str:
 
 
 def _others(shown: Shown, table: xr.Dataset) -> Markup:
-    layouts = {"n": "{:,}", "size": "{:,}", "margin": "{:.2f}", "separability": "{:.2f}", "p_adjusted": "{:.2g}"}
+    layouts = {"n": "{:,}", "size": "{:,}", "margin": "{:.2f}", "separability": "{:.2f}", "p_adjusted": p_text}
     columns = {name: layout for name, layout in layouts.items() if name in table}
     listed = range(SENTENCES, min(table.sizes[CATEGORY], SENTENCES + ROWS))
     body = [
@@ -84,12 +84,12 @@ def analysed(shown: Shown) -> Markup:
     ]
     if about["skipped"].item():
         counts.append(joined(shown.number("about/skipped"), " samples could not be read"))
-    pairs = [("Data", joined(*counts, by="; "))]
+    pairs: list[tuple[str, str]] = [("Data", joined(*counts, by="; "))]
     names = [*TOLD, *(name for name in attrs if name not in TOLD and name not in APART)]
-    pairs += [(TOLD.get(name, name), _cell(attrs[name])) for name in names if attrs.get(name)]
+    pairs += [(TOLD.get(str(name), str(name)), _cell(attrs[name])) for name in names if attrs.get(name)]
     if attrs.get("without_samples"):
         pairs.append(("Without samples", attrs["without_samples"]))
-    pairs.append(("Report made", f"{attrs['created']}"))
+    pairs.append(("Report made", str(attrs["created"])))
     listed = [element("div", element("dt", name), element("dd", value)) for name, value in pairs]
     return joined(element("dl", *listed), shown.source("about", "@attributes"), _files(shown))
 
@@ -138,7 +138,7 @@ def failures(shown: Shown) -> Markup:
     body = [_slice(shown, found, at) for at in range(min(SLICES, found.sizes[SLICE]))]
     titles = ["Slice", "Samples", "Accuracy [interval]", "Rest", "Gap [interval]", "p, corrected"]
     note = ", after correction for all "
-    first = paragraph(said, told, note, shown.count("slices/gap"), " slices. Those that are most surely worse:")
+    first = paragraph(said, told, note, shown.length("slices/gap"), " slices. Those that are most surely worse:")
     return joined(first, shown.table(titles, body, "slices/accuracy", "slices/gap", "slices/p_adjusted"))
 
 
@@ -157,8 +157,8 @@ def _slice(shown: Shown, found: xr.Dataset, at: int) -> list[str]:
         shown.number("slices/n", slice=at),
         interval("accuracy", "{:.1%}"),
         shown.number("slices/accuracy_rest", "{:.1%}", slice=at),
-        interval("gap", "{:+.1%}"),
-        shown.number("slices/p_adjusted", "{:.2g}", slice=at),
+        interval("gap", "{:+z.1%}"),
+        shown.number("slices/p_adjusted", p_text, slice=at),
     ]
 
 
@@ -176,9 +176,9 @@ def copies(shown: Shown) -> Markup:
         said = f"No samples are identical or nearly so{across}: {of} were compared."
         return paragraph(said, left, apart, " ", shown.source("duplicates/kind"))
     told = [
-        shown.count("duplicates/position"),
+        shown.length("duplicates/position"),
         " samples are in ",
-        shown.count("duplicates/kind"),
+        shown.length("duplicates/kind"),
         " groups of copies, ",
     ]
     if split:
@@ -259,7 +259,7 @@ def again(shown: Shown, run: str, command: str) -> Markup:
     return joined(
         element("pre", "\n".join(filter(None, lines))),
         paragraph("with plan.toml:"),
-        element("pre", attrs.get("plan", "")),
+        element("pre", attrs.get("plan", ""), class_="plan"),
         paragraph("Versions of this report: ", ", ".join(versions), ". ", shown.source("packages/version", "@plan")),
     )
 

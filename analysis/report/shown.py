@@ -1,5 +1,6 @@
 """Numbers and pictures that say where they come from: a variable of the evidence's file."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,15 +27,15 @@ class Shown(NamedTuple):
         """Return a group."""
         return self.tree[name].to_dataset()
 
-    def number(self, path: str, layout: str = "{:,}", /, **at: int) -> Markup:
+    def number(self, path: str, layout: str | Callable[[Any], str] = "{:,}", /, **at: int) -> Markup:
         """Return one number, which a program can look up again.
 
         Parameters
         ----------
         path : str
             Group and variable, as ``findings/effect``.
-        layout : str
-            How it is written.
+        layout : str or callable
+            How it is written: a format, or a function to text.
         **at : int
             Positions along its dimensions.
 
@@ -42,19 +43,21 @@ class Shown(NamedTuple):
         --------
         >>> tree = xr.DataTree.from_dict({"/slices": xr.Dataset({"gap": ("slice", [-0.25, 0.0])})})
         >>> Shown(tree, "report.nc").number("slices/gap", "{:.0%}", slice=0)
-        '<data value="-0.25" data-source="report.nc: /slices/gap[slice=0]">-25%</data>'
+        '<data value="-0.25" data-source="report.nc: /slices/gap[slice=0]">−25%</data>'
         """
         value: Any = self.tree[path].isel(at).item()
         places = "".join(f"[{dim}={position}]" for dim, position in at.items())
-        text = "–" if isinstance(value, float) and np.isnan(value) else layout.format(value)
+        said = (layout.format if isinstance(layout, str) else layout)(value)
+        text = "–" if isinstance(value, float) and np.isnan(value) else said.replace("-", "−")
         return element("data", text, value=repr(value), data_source=f"{self.file}: /{path}{places}")
 
     def total(self, path: str) -> Markup:
         """Return the sum of a variable, which of yes and no is how many say yes."""
-        value = self.tree[path].values.sum().item()
+        group, _, name = path.partition("/")
+        value = int(np.sum(self.node(group)[name].values))
         return element("data", f"{value:,}", value=repr(value), data_source=f"{self.file}: /{path}:sum")
 
-    def count(self, path: str) -> Markup:
+    def length(self, path: str) -> Markup:
         """Return how many values a variable has."""
         value = self.tree[path].size
         return element("data", f"{value:,}", value=repr(value), data_source=f"{self.file}: /{path}:size")
@@ -69,7 +72,7 @@ class Shown(NamedTuple):
         said = element("figcaption", caption, " ", self.source(*paths))
         return element("figure", drawn, said, class_=class_ or None, data_source=f"{self.file}: /{', /'.join(paths)}")
 
-    def table(self, titles: list[str], rows: list[list[str]], *paths: str, left: int = 1) -> Markup:
+    def table(self, titles: list[str], rows: Sequence[Sequence[str]], *paths: str, left: int = 1) -> Markup:
         """Return a table, the first columns of which are text, with its source."""
         sides = ["text" if k < left else "number" for k in range(len(titles))]
         head = element("tr", *(element("th", one, class_=side) for one, side in zip(titles, sides, strict=True)))
@@ -86,3 +89,14 @@ class Shown(NamedTuple):
 def paragraph(*content: str, **attributes: str) -> Markup:
     """Return a paragraph of text and numbers."""
     return element("p", joined(*content), **attributes)
+
+
+def plain(value: float) -> str:
+    """Write a number of any size without powers of ten, where it has none of many zeros.
+
+    Examples
+    --------
+    >>> plain(826685.6), plain(0.05279), plain(3e-7)
+    ('826,686', '0.05279', '3e-07')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -57,5 +57,5 @@ def enough(prevalence: float, table: pd.DataFrame, *, wanted: float = 0.8) -> in
     >>> enough(0.1, table), enough(0.1, table, wanted=0.95)
     (200, None)
     """
-    own = table[np.isclose(table["prevalence"], prevalence) & (table["found"] >= wanted)]
-    return int(own["n"].min()) if len(own) else None
+    often = np.isclose(table["prevalence"], prevalence) & (table["found"] >= wanted)
+    return int(np.min(table["n"].to_numpy()[often])) if often.any() else None

@@ -132,7 +132,12 @@ def p_words(p: float) -> str:
     >>> p_words(0.04321), p_words(3e-9), p_words(0.9999)
     ('p = 0.043', 'p < 0.0001', 'p = 1')
     """
-    return f"p < {SURE:.4f}" if p < SURE else f"p = {p:.2g}"
+    return f"p {p_text(p)}" if p < SURE else f"p = {p_text(p)}"
+
+
+def p_text(p: float) -> str:
+    """Write a p-value for a table, with as many digits as it bears."""
+    return f"< {SURE:.4f}" if p < SURE else f"{p:.2g}"
 
 
 def odds(p: float) -> str:
