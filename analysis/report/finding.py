@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from relfunc.schema import ATTRIBUTION, INPUT
+from relfunc.schema import ATTRIBUTION, INPUT, TOKEN_TEXT
 
 from ..evidence.finding import FINDING
 from ..results.table import CATEGORY
@@ -131,13 +131,22 @@ def _pictures(shown: Shown, data: xr.Dataset, number: int) -> list[Markup]:
     return [
         shown.figure(
             examples(data, drawn[drawn >= 0]),
-            f"Examples {side}, drawn at random{', each with its relevance' if INPUT in data else ''}",
+            f"Examples {side}, drawn at random: {_drawn(data)}",
             "examples/position",
             class_="wide",
         )
         for side, drawn in zip(("of the cluster", "of the rest"), position, strict=True)
         if (drawn >= 0).any() and ATTRIBUTION in data
     ]
+
+
+def _drawn(data: xr.Dataset) -> str:
+    """Say what is drawn of an example."""
+    if TOKEN_TEXT in data:
+        return "orange words speak for what was explained, blue ones against it"
+    if is_series(data[ATTRIBUTION]) or not is_image(data, INPUT):
+        return "their relevance"
+    return "inputs, and below each its relevance, red for what was explained and blue against it"
 
 
 def tests(shown: Shown, number: int) -> Markup:

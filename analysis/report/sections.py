@@ -135,11 +135,14 @@ def failures(shown: Shown) -> Markup:
         if worse
         else ("No slice is less accurate than the rest by more than chance")
     )
-    body = [_slice(shown, found, at) for at in range(min(SLICES, found.sizes[SLICE]))]
+    losing = np.flatnonzero(found["gap"].values < 0)[:SLICES].tolist()
+    first = paragraph(said, told, ", after correction for all ", shown.length("slices/gap"), " slices.")
+    if not losing:
+        return joined(first, shown.source("slices/gap"))
     titles = ["Slice", "Samples", "Accuracy [interval]", "Rest", "Gap [interval]", "p, corrected"]
-    note = ", after correction for all "
-    first = paragraph(said, told, note, shown.length("slices/gap"), " slices. Those that are most surely worse:")
-    return joined(first, shown.table(titles, body, "slices/accuracy", "slices/gap", "slices/p_adjusted"))
+    body = [_slice(shown, found, at) for at in losing]
+    table = shown.table(titles, body, "slices/accuracy", "slices/gap", "slices/p_adjusted")
+    return joined(first, paragraph("Those that are most surely worse:"), table)
 
 
 def _slice(shown: Shown, found: xr.Dataset, at: int) -> list[str]:
