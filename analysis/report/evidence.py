@@ -27,7 +27,7 @@ from ..results.words import is_judged
 
 EXAMPLES: Final = 6
 """Samples that are shown of a cluster, and as many of the rest."""
-MOST_FINDINGS: Final = 50
+MOST_FINDINGS: Final = 20
 """Of more clusters that stand apart, so many are described."""
 UNJUDGED: Final = 3
 """Where nothing was compared with chance, so many clusters are described."""

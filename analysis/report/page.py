@@ -8,6 +8,7 @@ import xarray as xr
 from relfunc.heatmap.words import STYLE as WORDS
 
 from ..evidence.finding import FINDING
+from ..results.table import CATEGORY
 from ..results.words import is_judged, nouns, summary
 from . import sections
 from .finding import finding
@@ -45,14 +46,14 @@ def page(tree: xr.DataTree, data: xr.Dataset, *, file: str, run: str, command: s
     shown = Shown(tree, file)
     count = tree["findings"].sizes.get(FINDING, 0)
     made = [finding(shown, data, number) for number in range(min(IN_FULL, count))]
-    text = _document(shown, made, count, run, command)
+    text = _document(shown, made, run, command)
     while made and len(text.encode(errors="backslashreplace")) > LARGEST:
         made = made[: len(made) // 2]
-        text = _document(shown, made, count, run, command)
+        text = _document(shown, made, run, command)
     return text
 
 
-def _document(shown: Shown, made: list[Markup], count: int, run: str, command: str) -> str:
+def _document(shown: Shown, made: list[Markup], run: str, command: str) -> str:
     table = shown.node("ranking")
     title = f"Strategies of {shown.tree.attrs.get('model') or run}"
     body = element(
@@ -64,7 +65,7 @@ def _document(shown: Shown, made: list[Markup], count: int, run: str, command: s
         ),
         _section("What was analysed", sections.analysed(shown)),
         _section(f"The verdict on each of the {nouns(table)}", sections.verdicts(shown)),
-        _section("The findings", _findings(shown, made, count, judged=is_judged(table)), "findings"),
+        _section("The findings", _findings(shown, made), "findings"),
         _section("Where the model fails", sections.failures(shown)),
         _section("Copies and leaks", sections.copies(shown)),
         _section("What could not be judged", sections.not_judged(shown)),
@@ -92,18 +93,20 @@ def _section(title: str, content: Markup, kind: str | None = None) -> Markup:
     return element("section", element("h2", title), content, class_=kind)
 
 
-def _findings(shown: Shown, made: list[Markup], count: int, *, judged: bool) -> Markup:
-    if not count:
-        return paragraph("No group of samples stands apart by more than chance.")
-    before = (
-        Markup("")
-        if judged
-        else paragraph(
+def _findings(shown: Shown, made: list[Markup]) -> Markup:
+    table, found = shown.node("ranking"), shown.node("findings")
+    shows = found[CATEGORY].values.astype(str)[: len(made)]
+    before, named = Markup(""), found[CATEGORY].values
+    if is_judged(table):
+        named = table[CATEGORY].values[table["significant"].values.astype(bool)]
+    else:
+        before = paragraph(
             "Nothing was compared with chance: these are the clusters that are farthest apart from the rest."
         )
-    )
-    if count <= len(made):
+    if not len(named):
+        return paragraph("No group of samples stands apart by more than chance.")
+    left = [f"'{name}'" for name in named.astype(str) if name not in shows]
+    if not left:
         return joined(before, *made)
-    names = ", ".join(f"'{name}'" for name in shown.node("findings")["category"].values[len(made) :])
-    left = paragraph(f"Not shown, to keep this page small, are those of {names}. ", shown.source("findings"))
-    return joined(before, *made, left)
+    told = paragraph(f"Not shown, to keep this page small, are those of {', '.join(left)}. ", shown.source("ranking"))
+    return joined(before, *made, told)

@@ -19,7 +19,7 @@ SIDE: Final = 192
 """Pixels of a picture's longer side, and less for examples."""
 SMALL: Final = 96
 OUTLINE: Final = (255, 179, 0)
-HEAVY: Final = 30_000
+HEAVY: Final = 12_000
 """Bytes from which a picture is stored with losses."""
 WIDE, HIGH = 640, 120
 

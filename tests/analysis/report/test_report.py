@@ -130,7 +130,7 @@ def test_of_many_classes_the_first_are_told_and_the_others_listed(tmp_path):
     tree, data = run("tables", names=tuple(f"class {k}" for k in range(300)), per_class=20)
     text, held = written(tmp_path, tree, data)
     assert text.count(": no cluster stands apart") == 39
-    last = held["ranking/category"].values[-1]
+    last = held["ranking"].to_dataset()["category"].values[-1]
     assert f'<td class="text">{last}</td>' in text
     assert untraceable(text, held) == []
     assert len(text) < 1_000_000
@@ -143,6 +143,30 @@ def test_a_page_that_would_be_too_large_shows_fewer_findings(tmp_path, monkeypat
     less, _ = written(tmp_path, tree, data)
     assert "Not shown, to keep this page small, are those of &#x27;a&#x27;" in less
     assert len(less) < len(whole)
+
+
+def test_findings_beyond_the_most_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("analysis.report.evidence.MOST_FINDINGS", 0)
+    text, held = written(tmp_path, *run())
+    assert held["findings"].sizes["finding"] == 0
+    assert "Not shown, to keep this page small, are those of &#x27;a&#x27;" in text
+
+
+def test_photographs_stay_below_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setitem(KINDS, "photographs", ({"y": 224, "x": 224}, {"channel": 3, "y": 224, "x": 224}))
+    text, _ = written(tmp_path, *run("photographs", names=("a",)))
+    assert len(text) < pages.LARGEST / pages.IN_FULL  # although noise is as large as pictures can be
+
+
+def test_power_is_told_where_it_was_measured(tmp_path, monkeypatch):
+    lines = [f"{n},{share},{found}" for n, found in ((20, 0.25), (500, 0.875)) for share in (0.05, 0.1, 0.2)]
+    (tmp_path / "power.csv").write_text("\n".join(["n,prevalence,found", *lines]))
+    monkeypatch.setattr("analysis.results.power.MEASURED", tmp_path / "power.csv")
+    text, held = written(tmp_path, *run(per_class=20))
+    np.testing.assert_allclose(held["power"]["found"], 0.25)
+    assert "How often an artefact is found" in text
+    assert "500 for 5%, 500 for 10%, 500 for 20%" in text
+    assert untraceable(text, held) == []
 
 
 def test_small_classes_are_said_not_to_be_judged(tmp_path):
@@ -222,7 +246,8 @@ def test_a_browser_shows_and_prints_it(kind, tmp_path):
     from ...viewer.chromium import browser
 
     written(tmp_path, *run(kind, names=("a", *NASTY)))
-    troubles = []
+    troubles: list[str] = []
+    asked_for: list[str] = []
     with browser() as chromium:
         grounds = []
         for scheme in ("light", "dark"):
@@ -240,3 +265,4 @@ def test_a_browser_shows_and_prints_it(kind, tmp_path):
         assert grounds == ["rgb(255, 255, 255)", "rgb(20, 23, 27)"]
         assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
     assert troubles == []
+    assert [url for url in asked_for if not url.startswith(("file:", "data:"))] == []
