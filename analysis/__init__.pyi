@@ -9,9 +9,11 @@ from .evidence.moved import contrast
 from .plan.places import replace
 from .plan.presets import spray
 from .plan.tree import Chain, Each, Place, Step, chain, each, place, step
+from .report.write import write_report
 from .results.rank import ranking
 from .results.sweeps import sweep
 from .results.table import text
+from .results.words import verdict
 from .roles import makes, per_sample
 from .steps.chance import apart, chance
 from .steps.cluster import agglomerative, dbscan, hdbscan, kmeans, minibatch_kmeans, spectral_clustering
@@ -96,4 +98,6 @@ __all__ = [
     "text",
     "tsne",
     "umap",
+    "verdict",
+    "write_report",
 ]

@@ -73,6 +73,8 @@ NAMES = {
         "text",
         "tsne",
         "umap",
+        "verdict",
+        "write_report",
     ],
     "relfunc": [
         "Captured",

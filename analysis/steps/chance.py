@@ -65,6 +65,7 @@ def apart(
         Beside the group with the largest margin, others of at least this margin count; see :func:`analysis.chance`.
     most : int
         Of more samples than this, so many are drawn at random for the search; the discriminants assign the others.
+        Of copies, one has a part in it.
     seed : int
         Seed of the draw.
     name : str
@@ -95,7 +96,7 @@ def apart(
     array([0, 1, 2, 3, 4, 5, 6, 7, 8])
     """
     x = _checked(matrix(data, of, "apart"), "apart", ridge=ridge, smallest=smallest, most=most)
-    drawn = _drawn(len(x), most, seed)
+    drawn = _drawn(x, most, seed)
     samples, label = kernel.principal(x[drawn]), np.zeros(len(x), dtype=np.int32)
     groups = kernel.disjoint(kernel.search(samples, ridge=ridge, smallest=smallest), most=GROUPS, least=least)
     label[drawn] = kernel.labels(groups)
@@ -172,7 +173,7 @@ def chance(
     """
     counts = {"surrogates": surrogates, "subsamples": subsamples}
     x = _checked(matrix(data, of, "chance"), "chance", ridge=ridge, smallest=smallest, most=most, **counts)
-    drawn = _drawn(len(x), most, seed)
+    drawn = _drawn(x, most, seed)
     # categories of one size would otherwise have the same rotations, and all of them the same luck
     rng = np.random.default_rng((seed, zlib.crc32(np.argsort(x[:, np.ptp(x, axis=0).argmax()], kind="stable").data)))
     options = {"ridge": ridge, "smallest": smallest}
@@ -220,9 +221,10 @@ def _checked(x: NDArray, step: str, *, ridge: float, smallest: int, most: int, *
     return kernel.pooled(x)
 
 
-def _drawn(n: int, most: int, seed: int) -> NDArray:
-    """Return the positions of at most so many samples, ascending."""
-    return np.arange(n) if n <= most else np.sort(np.random.default_rng(seed).permutation(n)[:most])
+def _drawn(x: NDArray, most: int, seed: int) -> NDArray:
+    """Return the positions of at most so many samples, ascending; of copies, one: leaving one out leaves the others."""
+    drawn = np.arange(len(x)) if len(x) <= most else np.sort(np.random.default_rng(seed).permutation(len(x))[:most])
+    return drawn[np.sort(np.unique(x[drawn], axis=0, return_index=True)[1])]
 
 
 def _agreement(given: NDArray, found: NDArray) -> NDArray:

@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_audit(commands)
     _add_analyze(commands)
+    _add_report(commands)
     _add_view(commands)
     return parser
 
@@ -281,6 +282,33 @@ def _add_analyze(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://node1:8786, to compute on"
     )
     parser.set_defaults(command=lambda given: _commands().analyze(given))
+
+
+def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "report",
+        "write what an analysis found as one page, to send to others",
+        "Write one HTML file, which needs no other and no network and prints: what was analysed, the verdict on every "
+        "class in words, the evidence for each finding with pictures, where the model fails, copies and leaks, what "
+        "could not be judged, and how to compute it again. Its numbers are kept beside it, in a netCDF file of the "
+        "same name.",
+        "relfunc report run\n  relfunc report run --split train --out for-the-auditor.html",
+    )
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="the folder of relfunc attribute, in which analysis.nc stands, too"
+    )
+    parser.add_argument(
+        "--analysis", type=Path, metavar="FILE", help="another file that relfunc analyze wrote [RUN/analysis.nc]"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page [RUN/report.html]")
+    parser.add_argument(
+        "--split",
+        metavar="VARIABLE",
+        help="of the attributions: which part of the data a sample is in, such as training or test, across which "
+        "copies are leaks",
+    )
+    parser.set_defaults(command=lambda given: _commands().report(given))
 
 
 # --- demo and viewer ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the commands ``attribute``, ``plan``, ``audit`` and ``analyze`` do with their arguments."""
+"""What the commands ``attribute``, ``plan``, ``audit``, ``analyze`` and ``report`` do with their arguments."""
 
 import argparse
 import contextlib
@@ -23,7 +23,7 @@ from ..dataset.attribute import attribute_dataset
 from ..dataset.samples import Samples, Unreadable, together
 from ..dataset.sources import source_of
 from ..errors import DataError
-from ..files.netcdf import attributions_files, open_attributions, replacing
+from ..files.netcdf import attributions_files, open_analysis, open_attributions, replacing
 from ..models import LoadedModel, LoadError, called, composite_of, find_modules_here, imported, load, method_of
 from ..relevance import accounting
 from ..relevance.target import part_of
@@ -124,7 +124,27 @@ def analyze(arguments: argparse.Namespace) -> None:
     print(f"{samples} samples, {len(tree.children)} categories: {out}")
     scored = [set(node[SCORE_GROUP].to_dataset().data_vars) for node in tree.children.values()]
     if all({"cluster_separability", "size"} <= names for names in scored):
-        print("\n" + analysis.text(analysis.ranking(tree)))
+        table = analysis.ranking(tree)
+        print("\n" + analysis.text(table) + "\n")
+        print("\n".join(analysis.verdict(table, most=20)))
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Write a report of attributions and their analysis, and say where it is."""
+    import analysis
+
+    run = arguments.run
+    if not run.is_dir():
+        raise LoadError(f"there is no folder {run}: give the one that relfunc attribute wrote")
+    path = arguments.analysis or run / "analysis.nc"
+    if not path.is_file():
+        raise LoadError(f"there is no analysis {path}: first run relfunc analyze spray {run} --out {path}")
+    files = [file / "attributions.nc" if file.is_dir() else file for file in attributions_files(run)]
+    with open_attributions(run) as data, open_analysis(path) as tree:
+        page = analysis.write_report(
+            tree, data, arguments.out or run / "report.html", split=arguments.split, files=[*files, path], run=run
+        )
+    print(f"report {page}, {page.stat().st_size / 1e6:.1f} MB; its numbers {page.with_suffix('.nc')}")
 
 
 def _plan_of(name: str) -> Any:

@@ -53,7 +53,8 @@ def make(out: str | Path, setting: Setting | None = None) -> Path:
     Parameters
     ----------
     out : str or pathlib.Path
-        Folder for ``network.pt``, ``attributions.nc``, ``analysis.nc``, ``heatmaps.png`` and the store.
+        Folder for ``network.pt``, ``attributions.nc``, ``analysis.nc``, ``heatmaps.png``,
+        ``report.html`` and the store.
     setting : Setting, optional
         What determines them; by default that of the README.
 
@@ -79,10 +80,13 @@ def make(out: str | Path, setting: Setting | None = None) -> Path:
     say(f"analysis      {out / 'analysis.nc'}\n")
     table = analysis.ranking(tree)
     say(analysis.text(table))
+    say("\n" + "\n".join(analysis.verdict(table)))
     found = suspect(table, tree)
     say("\n" + verdict(found, data))
     heatmap.save(comparison(found, data), out / "heatmaps.png")
-    say(f"heatmaps      {out / 'heatmaps.png'}\n")
+    say(f"heatmaps      {out / 'heatmaps.png'}")
+    files = [out / "attributions.nc", out / "analysis.nc"]
+    say(f"report        {analysis.write_report(tree, data, out / 'report.html', split=TRAIN, files=files)}\n")
     say(f"taking the direction of that cluster out of layer {LAYER}: accuracy on images that the network has not seen,")
     say("and the share of their relevance that lies on the watermark\n")
     say(analysis.compensate.text(act(model, found, data, setting)))

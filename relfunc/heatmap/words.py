@@ -71,6 +71,31 @@ def tokens_html(
     >>> "&lt;b&gt;" in page, "<b>" in page
     (True, False)
     """
+    block = tokens_block(relevance, tokens, mask=mask, titles=titles, vmax=vmax, per=per)
+    return (
+        f'<!doctype html>\n<meta charset="utf-8">\n<meta name="color-scheme" content="light dark">\n'
+        f"<title>Relevance of tokens</title>\n<style>{STYLE}</style>\n{block}\n"
+    )
+
+
+def tokens_block(
+    relevance: Any,
+    tokens: Any,
+    *,
+    mask: Any = None,
+    titles: Sequence[str] | None = None,
+    vmax: float | None = None,
+    per: Per = "sample",
+) -> str:
+    """Draw texts as :func:`tokens_html` does, as a part of a page that has :data:`STYLE`.
+
+    Examples
+    --------
+    >>> print(tokens_block([0.0], ["a"]))
+    <div class="relfunc-tokens">
+    <section><p><span title="a: 0">a</span></p></section>
+    </div>
+    """
     texts = _texts(relevance, tokens, mask, vmax, per)
     if titles is not None and len(titles) != len(texts):
         raise PictureError(f"there are {len(titles)} titles and {len(texts)} texts: give one for each")
@@ -78,11 +103,7 @@ def tokens_html(
     for k, text in enumerate(texts):
         title = "" if titles is None else f"<h2>{html.escape(titles[k])}</h2>"
         parts.append(f"<section>{title}<p>{''.join(map(_span, text)).strip()}</p></section>")
-    return (
-        f'<!doctype html>\n<meta charset="utf-8">\n<meta name="color-scheme" content="light dark">\n'
-        f"<title>Relevance of tokens</title>\n<style>{_STYLE}</style>\n"
-        f'<div class="relfunc-tokens">\n{chr(10).join(parts)}\n</div>\n'
-    )
+    return f'<div class="relfunc-tokens">\n{chr(10).join(parts)}\n</div>'
 
 
 def tokens_text(
@@ -196,7 +217,7 @@ def _rgb(colour: tuple[int, int, int]) -> str:
     return f"rgb({' '.join(map(str, colour))} / var(--share))"
 
 
-_STYLE: Final = f"""
+STYLE: Final = f"""
 .relfunc-tokens {{ color-scheme: light dark; color: light-dark(#16191d, #eef1f5); background: light-dark(#fff, #16191d);
   font: 16px/1.9 system-ui, sans-serif; padding: 12px 16px; }}
 .relfunc-tokens h2 {{ font: 600 12px/1.4 system-ui, sans-serif; margin: 0; opacity: .7; }}

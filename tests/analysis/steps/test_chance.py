@@ -278,3 +278,11 @@ def test_options_that_cannot_be_met_are_refused(kind: str) -> None:
 def test_without_a_clustering_there_is_nothing_to_score() -> None:
     with pytest.raises(DataError, match="there is no clustering to score"):
         analysis.chance(dataset(normal()))
+
+
+@pytest.mark.parametrize("copies", [5, 10, 20])
+def test_copies_of_one_sample_are_no_strategy(copies):
+    x = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(100, 16, 16)), (0, 2, 2)).reshape(100, -1)
+    x[:copies] = x[0]
+    once = scored(x[copies - 1 :])
+    assert float(scored(x)["margin"].max()) == pytest.approx(float(once["margin"].max()), rel=1e-3)

@@ -59,7 +59,8 @@ def test_a_named_plan_is_run_and_ranked(capsys):
     xr.testing.assert_equal(results(), expected)
     printed = capsys.readouterr().out
     assert printed.startswith("36 samples, 3 categories: analysis.nc\n\ncategory")
-    assert printed.endswith(analysis.text(analysis.ranking(expected)) + "\n")
+    table = analysis.ranking(expected)
+    assert printed.endswith("\n".join([analysis.text(table), "", *analysis.verdict(table)]) + "\n")
 
 
 @pytest.mark.usefixtures("here")

@@ -34,6 +34,23 @@ def test_demo_draws_the_heatmaps(demo):
         assert len(np.unique(np.asarray(image))) > 50
 
 
+def test_demo_says_of_every_class_whether_it_is_more_than_chance(demo, capsys):
+    assert main(["demo", "--no-serve", "--out", str(demo)]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Class '")]
+    assert len(said) == 10
+    assert said[0].startswith("Class '3': 61 of 183 samples stand apart, which chance would do in fewer than 1 of ")
+    assert "no cluster stands apart by more than chance" in said[-1]
+
+
+def test_demo_writes_a_report(demo):
+    page = (demo / "report.html").read_text(encoding="utf-8")
+    assert "61 of 183 samples stand apart" in page
+    assert len(page) < 1_000_000
+    with xr.open_dataset(demo / "report.nc", group="findings") as found:
+        assert found["category"].values[0] == "3"
+        assert 0.005 < found["region_area"].values[0] < 0.05
+
+
 def test_demo_takes_the_watermark_away(demo):
     import analysis
     from relfunc.demo import Setting, act, attributions, suspect
