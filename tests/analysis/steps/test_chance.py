@@ -131,7 +131,7 @@ def test_a_planted_mark_is_found_whole_and_named_alone(where: tuple[slice, slice
     assert first["p_adjusted"] < 0.01
     assert first["strategies"] == 2
     assert f1_score(planted, tree["1/cluster/apart"].values == first["cluster"].item()) == 1
-    assert first["replication"] > 0.9
+    assert first["replication"] > 0.7
 
 
 @pytest.mark.slow
@@ -199,9 +199,13 @@ def test_samples_that_coincide_are_one_cluster_without_scores(kind: str) -> None
     assert np.isnan(scores["margin_chance"]).all()
 
 
-def test_copies_of_two_samples_stand_apart_by_a_finite_margin() -> None:
-    scores = scored(np.repeat(normal(2, 5), 20, axis=0), subsamples=0)
-    assert 1e6 < scores["margin"].min() < 1e9
+def test_copies_of_two_samples_cannot_be_judged() -> None:
+    assert np.isnan(scored(np.repeat(normal(2, 5), 20, axis=0), subsamples=0)["margin"]).all()
+
+
+def test_groups_that_coincide_stand_apart_by_a_finite_margin() -> None:
+    inside = np.arange(40)[:, None] < 20
+    assert 1e6 < kernel.margins(inside.astype(float), inside)[0] < 1e9
 
 
 def test_constant_features_change_nothing() -> None:
