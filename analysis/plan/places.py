@@ -59,9 +59,10 @@ def replace(plan: Plan, places: Mapping[str, Plan | None] = NOTHING, /, **named:
     ├─ flatten()
     ├─ neighbor_graph(n_neighbors=10)
     ├─ spectral(laplacian='symmetric', n_eigenvalues=16)
-    └─ each
-       ├─ kmeans(clusters=(2, 3))
-       └─ hdbscan()
+    ├─ each
+    │  ├─ kmeans(clusters=(2, 3))
+    │  └─ hdbscan()
+    └─ apart(seed=0)
     >>> replace(spray(), kmeans=step(tsne))
     Traceback (most recent call last):
     analysis.errors.PlanError: replace: the place 'kmeans' takes 'clustering', and tsne() makes 'embedding': these steps
