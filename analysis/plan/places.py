@@ -66,7 +66,7 @@ def replace(plan: Plan, places: Mapping[str, Plan | None] = NOTHING, /, **named:
     >>> replace(spray(), kmeans=step(tsne))
     Traceback (most recent call last):
     analysis.errors.PlanError: replace: the place 'kmeans' takes 'clustering', and tsne() makes 'embedding': these steps
-    fit: agglomerative, dbscan, estimator, hdbscan, kmeans, minibatch_kmeans, spectral_clustering
+    fit: agglomerative, apart, dbscan, estimator, hdbscan, kmeans, minibatch_kmeans, spectral_clustering
     """
     if not isinstance(plan, Plan):
         raise PlanError(f"replace: {plan!r} is not a plan: make one with analysis.step, chain, each or spray")
