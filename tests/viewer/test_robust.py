@@ -39,6 +39,7 @@ def _fuzz(base, folder, seeds):
                 assert page.select(Gallery)[0].items or page.select(Gallery)[0].notice[0]
 
 
+@pytest.mark.slow
 def test_damaged_projects_show_what_they_have_or_say_why_not(folder, tmp_path):
     _fuzz(folder, tmp_path, range(12))
 

@@ -118,6 +118,7 @@ def test_visitors_do_not_see_each_other_s_choices(server):
         session.close()
 
 
+@pytest.mark.slow
 def test_sessions_are_freed_when_they_end(server):
     _come_and_go(server, 3)
     before = _alive(server)

@@ -151,6 +151,7 @@ IMPORTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", IMPORTS)
 def test_an_edit_of_a_module_beside_the_script_is_computed_again(kind: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
@@ -303,6 +304,7 @@ for options in ({"store": analysis.Store(sys.argv[1] + "/s")}, {"out": sys.argv[
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_says_so(tmp_path: Path) -> None:
     pytest.importorskip("resource")
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
@@ -384,6 +386,7 @@ def halves(held: xr.Dataset, *, name: str = "k/ä ") -> xr.Dataset:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [ODD, named(0, 250), named(1, 250)], ids=["odd", "random", "more"])
 def test_names_come_back_from_analysis_viewer_and_export(names: list[str], tmp_path: Path) -> None:
     given = pictures(names)
@@ -414,6 +417,7 @@ def test_groups_that_are_no_classes_have_no_class_s_name(tmp_path: Path) -> None
     assert shown == ("0", "1")
 
 
+@pytest.mark.slow
 def test_many_categories_come_back(tmp_path: Path) -> None:
     schema.check_analysis(tree := run(step(halves), pictures([f"class {i}" for i in range(300)], 2), progress=False))
     save(tree, tmp_path / "a.nc")

@@ -77,6 +77,7 @@ def test_the_tree_survives_netcdf(tree: xr.DataTree, tmp_path: Path) -> None:
         xr.testing.assert_equal(read.load(), tree)
 
 
+@pytest.mark.slow
 def test_twice_the_same_bits_alone_and_side_by_side(tree: xr.DataTree) -> None:
     for workers in (1, 2):
         assert run(SMALL, attributions(), workers=workers).identical(tree)

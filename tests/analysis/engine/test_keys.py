@@ -86,6 +86,7 @@ def test_key_ignores_attributes_and_the_order_of_variables() -> None:
     assert keys.of_source(data[["train", "label", "attribution"]].assign_attrs(made="today")) == keys.of_source(data)
 
 
+@pytest.mark.slow
 def test_key_is_the_same_in_another_process(tmp_path: Path) -> None:
     storage.save(source(), tmp_path / "a.nc")
     program = textwrap.dedent(

@@ -48,6 +48,7 @@ def tree() -> xr.DataTree:
     return run(PLAN, attributions())
 
 
+@pytest.mark.slow
 def test_a_cluster_computes_the_same(client: Any, tree: xr.DataTree) -> None:
     assert run(PLAN, attributions(), client=client).identical(tree)
 
@@ -63,6 +64,7 @@ def test_named_places_change_nothing_of_the_results(
     assert all(found.children[name].identical(tree.children[name]) for name in tree.children)
 
 
+@pytest.mark.slow
 def test_workers_read_a_lazily_opened_file_and_share_the_store(client: Any, tree: xr.DataTree, tmp_path: Path) -> None:
     storage.save(attributions(), tmp_path / "attributions.nc")
     with storage.open_attributions(tmp_path / "attributions.nc") as data:
@@ -179,6 +181,7 @@ with relfunc.storage.open_attributions(sys.argv[1]) as data:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
 def test_attributions_larger_than_a_block_are_never_whole_in_memory(tmp_path: Path) -> None:
     n, size = 1000, (3, 128, 128)

@@ -143,7 +143,8 @@ def test_p_values_do_not_depend_on_the_number_of_samples() -> None:
     p = chance(margin, np.stack([scores["margin_chance"] for scores in found])).p_value(margin)
     judged = np.isfinite(p)
     assert judged.sum() >= 12
-    assert abs(np.corrcoef(rankdata(sizes[judged]), rankdata(p[judged]))[0, 1]) < 0.3  # of separabilities, above 0.9
+    # without any relation, it is below this in 19 of 20 draws of 24; of separabilities, it is above 0.9
+    assert abs(np.corrcoef(rankdata(sizes[judged]), rankdata(p[judged]))[0, 1]) < 0.41
 
 
 # --- more samples than are searched, more groups than are told apart ----------------------------------

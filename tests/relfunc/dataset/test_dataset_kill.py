@@ -152,6 +152,7 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_one_thread")
 def test_a_cluster_that_loses_a_worker_gives_what_one_process_does(tmp_path):
     distributed = pytest.importorskip("distributed", reason="the extra 'distributed' is not installed")
@@ -198,6 +199,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_clear_error_and_whole_shards_stay(tmp_path):
     """A limit on the size of files stands for the full disk; the first shard, nearly all zeros, fits."""
     said = run_code(FULL, tmp_path / "run")

@@ -158,6 +158,7 @@ def test_a_class_constant_of_a_dataset_counts(tmp_path: Path, monkeypatch: pytes
         run(Rows(X, Y), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_same_script_is_the_same_run(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

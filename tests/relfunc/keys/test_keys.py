@@ -32,6 +32,7 @@ def test_any_one_change_gives_another_key(seed: int) -> None:
         assert keys.key(value(Leaves(seed, changed))) != before
 
 
+@pytest.mark.slow
 def test_the_same_script_has_the_same_keys_in_another_process_folder_hash_seed_and_number_of_threads(
     tmp_path: Path,
 ) -> None:

@@ -111,6 +111,7 @@ def test_what_an_adjoint_does_not_cover_is_differentiated(call, values):
     torch.testing.assert_close(grads, torch.autograd.grad(call(*leaves, *values[len(leaves) :]).sum(), leaves))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [cnn, resnet18])
 @pytest.mark.parametrize(
     "composite",

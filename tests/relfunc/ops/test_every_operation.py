@@ -195,6 +195,7 @@ def of_all(names):
     return parts
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is deprecated:UserWarning")
 @pytest.mark.parametrize("shape", BY_SHAPE, ids=str)
 def test_exported_every_operation_has_a_row(shape):

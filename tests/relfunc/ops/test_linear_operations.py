@@ -110,6 +110,7 @@ def test_linear_operation_under_norm_equals_the_dense_oracle(name, stabilizer):
         assert_close(actual.numpy(), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [rf.rules.zplus(), rf.rules.gamma(), rf.rules.epsilon(zero_params="bias")])
 def test_rule_of_weights_over_an_operation_without_any_is_an_error(rule):
     model, xs, R = linear_operation("add")

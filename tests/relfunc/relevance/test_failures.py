@@ -216,6 +216,7 @@ def test_nothing_is_kept_between_calls():
     assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules())
 
 
+@pytest.mark.slow
 def test_threads_share_a_model():
     """Each thread captures the model anew and explains a hundred times, amid plain forward passes."""
     model = cnn()

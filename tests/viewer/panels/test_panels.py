@@ -201,6 +201,7 @@ def test_the_map_is_exported_as_a_picture(page: Page):
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20
 
 
+@pytest.mark.slow
 def test_a_hundred_damaged_files_leave_a_message_each(page: Page, own: Path, tmp_path: Path):
     """No file that is imported stops the page, whatever is in it."""
     page.locator("summary", has_text="Import").click()

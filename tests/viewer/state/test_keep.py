@@ -182,6 +182,7 @@ def test_everything_that_is_kept_is_read_again():
     assert set(READERS) == set(KEPT) == set(STATE) - {"selected"}
 
 
+@pytest.mark.slow
 def test_an_imported_view_is_the_exported_one(folder):
     """Import and export are each other's inverse, on the page: every control, axis, zoom and selection."""
     rng, projects = random.Random(1), [opened(folder)]
