@@ -26,6 +26,16 @@ COUNTS: Final = (50, 100, 200, 400)
 SHARES: Final = (0.05, 0.1, 0.2)
 CURVED: Final = ("patch", "watermark", "border")
 """Of a curve of power: samples of a class, and how many of them have the artefact."""
+PLAN: Final = analysis.replace(
+    analysis.spray(tsne=False),
+    neighbor_graph=None,
+    spectral=None,
+    kmeans=None,
+    eigengap=None,
+    silhouette=None,
+    chance=analysis.step(analysis.chance, subsamples=0),
+)
+"""Of spray, what p-values come from; the clusters of k-means, which are judged, too, are left out for time."""
 
 
 class Verdict(NamedTuple):
@@ -124,23 +134,6 @@ def _shortkit(maps: list[NDArray]) -> NDArray:
     return np.array([bool(report["shortcut_detected"]) for report in reports])
 
 
-def _plan() -> analysis.Chain:
-    return analysis.chain(
-        analysis.step(analysis.sum_channels),
-        analysis.step(analysis.absolute),
-        analysis.step(analysis.normalize, by="sum"),
-        analysis.step(analysis.square_root),
-        analysis.step(analysis.flatten),
-        analysis.step(analysis.apart),
-        analysis.each(
-            analysis.step(analysis.chance, subsamples=0),
-            analysis.step(analysis.separability),
-            analysis.step(analysis.size),
-        ),
-    )
-
-
-PLAN: Final = _plan()
 SHORTKIT: Final = util.find_spec("shortcut_detect") is not None
 """It demands older releases of PyTorch and NumPy: `pip install --no-deps shortkit-ml` puts it beside these."""
 

@@ -268,7 +268,7 @@ def _starts(samples: Principal) -> NDArray:
     values = np.concatenate([signed, -signed, x[:, heaviest]], axis=1)
     sizes = [size for size in SIZES if size <= len(x) // 2]
     least = np.sort(values, axis=0)[[-size for size in sizes]]
-    return np.concatenate([values[:, :0] > 0, *(values >= bound for bound in least)], axis=1)
+    return np.concatenate([values >= bound for bound in least], axis=1)
 
 
 def _distinct(inside: NDArray, smallest: int) -> NDArray:

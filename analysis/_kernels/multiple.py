@@ -1,6 +1,7 @@
 """P-values of many tests made one statement: what holds of all of them at once, or of those that are named."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,6 +69,13 @@ def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
         return values.copy()
     ascending: Any = np.sort(values[tested])
     return _in_place(values, tested, np.asarray(stats.false_discovery_control(ascending)))
+
+
+CORRECTIONS: Final[Mapping[str, Callable[[ArrayLike], NDArray[np.float64]]]] = {
+    "holm": holm,
+    "benjamini-hochberg": benjamini_hochberg,
+}
+"""What a ``correction`` may be."""
 
 
 def _in_place(values: NDArray, tested: NDArray, ascending: NDArray) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ All effects are Cliff's δ in [−1, 1]: how much more often a sample of the gro
 smaller one, compared with a sample of the rest. Of a yes or no that is the difference of the two shares.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -13,15 +13,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .._kernels.dominance import cliffs_delta, delta_interval, rank_sum_p
-from .._kernels.multiple import benjamini_hochberg, holm
+from .._kernels.multiple import CORRECTIONS
 from .._kernels.proportions import fisher_p, newcombe
 from ..errors import DataError
 from ..roles import choice
 
-CORRECTIONS: Final[Mapping[str, Callable[[Any], NDArray]]] = {
-    "holm": holm,
-    "benjamini-hochberg": benjamini_hochberg,
-}
 TEST: Final = "test"
 SMALLEST: Final = 5
 """Values, groups and slices of fewer samples are not tested."""
@@ -197,7 +193,7 @@ def tabled(rows: Sequence[Evidence], of: Sequence[int], level: float, correction
     level : float
         Up to which corrected p-value a test is significant.
     correction : str
-        One of :data:`CORRECTIONS`.
+        One of :data:`analysis._kernels.multiple.CORRECTIONS`.
     where : str
         The function that messages name.
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from relfunc.schema import CLUSTER_GROUP, NOISE, categories, members
 
+from .._kernels.multiple import CORRECTIONS
 from .._kernels.proportions import fisher_p, newcombe, wilson
 from ..errors import DataError
 from ..results.table import CATEGORY
 from ..roles import CLUSTER, choice
-from .against_rest import CORRECTIONS, SMALLEST, checked_level, frequent_values, is_missing, is_ordered
+from .against_rest import SMALLEST, checked_level, frequent_values, is_missing, is_ordered
 from .known import CONFIDENCE, CORRECT, Metadata, known, positions
 
 SLICE: Final = "slice"

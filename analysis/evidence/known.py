@@ -192,7 +192,7 @@ def outcome(data: xr.Dataset) -> Known:
     >>> {name: values.tolist() for name, values in outcome(data).items()}
     {'predicted_class': ['0', '1'], 'confidence': [0.9, 0.8], 'correct': [True, False]}
     """
-    if PREDICTION not in data or data[PREDICTION].dims != (SAMPLE, CLASS) or data.sizes[CLASS] < 2:
+    if not _predicts(data):
         return {}
     n = data.sizes[SAMPLE]
     best, confidence = np.empty(n, np.int64), np.empty(n)
@@ -206,7 +206,7 @@ def outcome(data: xr.Dataset) -> Known:
     found = {PREDICTED: class_names(data, best)}
     if LABEL not in data or data[LABEL].dims == (SAMPLE,):
         found[CONFIDENCE] = confidence
-    if LABEL in data and data[LABEL].dims == (SAMPLE,):
+    if tells_correct(data):
         label = data[LABEL].values
         unknown = ~np.isin(label, np.arange(data.sizes[CLASS]))
         found[CORRECT] = best == label
@@ -214,6 +214,15 @@ def outcome(data: xr.Dataset) -> Known:
             found[CORRECT] = found[CORRECT].astype(object)
             found[CORRECT][unknown] = None
     return found
+
+
+def tells_correct(data: xr.Dataset) -> bool:
+    """Whether prediction and label say which samples are correct; neither is read."""
+    return _predicts(data) and LABEL in data and data[LABEL].dims == (SAMPLE,)
+
+
+def _predicts(data: xr.Dataset) -> bool:
+    return PREDICTION in data and data[PREDICTION].dims == (SAMPLE, CLASS) and data.sizes[CLASS] > 1
 
 
 def class_names(data: xr.Dataset, numbers: NDArray) -> NDArray:

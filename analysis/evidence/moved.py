@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from relfunc.keys import blocks
 from relfunc.schema import ATTRIBUTION, CLASS, CLUSTERING, LABEL, SAMPLE
 
+from .._kernels.multiple import CORRECTIONS
 from .._kernels.proportions import mcnemar_p, paired_interval
 from ..errors import DataError, listed
 from ..results.rank import ranking
 from ..results.table import CATEGORY, GROUP
 from ..roles import CLUSTER, choice
-from .against_rest import CORRECTIONS, SMALLEST, Named, checked_level, of_numbers, of_yes_or_no
+from .against_rest import SMALLEST, Named, checked_level, of_numbers, of_yes_or_no
 from .known import CORRECT, PREDICTED, class_names, cluster_of, in_blocks, outcome, rows_of
 from .region import shares
 

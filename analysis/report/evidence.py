@@ -19,7 +19,7 @@ from ..errors import DataError
 from ..evidence.copies import duplicates
 from ..evidence.failure import slices
 from ..evidence.finding import FINDING, findings
-from ..evidence.known import CORRECT, Metadata, cluster_of, outcome
+from ..evidence.known import CORRECT, Metadata, cluster_of, tells_correct
 from ..results import power
 from ..results.rank import ranking
 from ..results.table import CATEGORY
@@ -91,7 +91,7 @@ def evidence(
     nodes["findings"] = findings(tree, data, table=described, metadata=metadata, level=level, seed=seed)
     nodes["examples"] = _examples(tree, data, nodes["findings"], seed)
     step("slices")
-    if CORRECT in outcome(data) or (isinstance(metadata, xr.Dataset) and CORRECT in metadata):
+    if tells_correct(data) or (isinstance(metadata, xr.Dataset) and CORRECT in metadata):
         nodes["slices"] = slices(tree, data, metadata=metadata, level=level)
     step("duplicates")
     copies = _copies(data, split, level)

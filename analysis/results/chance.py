@@ -66,13 +66,13 @@ def chance(margin: NDArray, surrogates: NDArray) -> Chance:
     >>> chance(margin, np.zeros((4, 2))).p_value(margin) < 0.01
     array([False, False,  True, False])
     """
+    found = Chance(*(np.full(margin.shape, np.nan) for _ in Chance._fields))
+    if not surrogates.size:
+        return found
     drawn = np.ma.masked_invalid(_above_zero(surrogates))
-    if not drawn.size:
-        return Chance(*(np.full(margin.shape, np.nan) for _ in Chance._fields))
     level = drawn.mean(1).filled(np.nan)
     spread = float(np.ma.filled(drawn.var(1, ddof=1).mean(), 0.0))
     excess = _above_zero(margin) - level
-    found = Chance(*(np.full(margin.shape, np.nan) for _ in Chance._fields))
     for here in np.flatnonzero(np.isfinite(level)):
         others = np.delete(excess, here)
         mean, variance, weight = _pooled(others[np.isfinite(others)])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from relfunc.schema import CLUSTERING, SAMPLE, SCORE_GROUP, categories
 
-from .._kernels.multiple import benjamini_hochberg, holm
+from .._kernels.multiple import CORRECTIONS
 from ..errors import DataError
 from ..roles import (
     CLUSTER,
@@ -26,7 +26,6 @@ from .table import CATEGORY
 
 SMALLEST: Final = 5
 """Clusters of fewer samples, and those that leave fewer out, do not count in a ranking."""
-CORRECTIONS: Final = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
 
 
 class Apart(NamedTuple):
@@ -161,10 +160,7 @@ def most_separable(scores: xr.Dataset, n: int, *, smallest: int = SMALLEST) -> A
 
 def margin_of(apart: Apart | None, scores: xr.Dataset) -> float:
     """Return the margin of a category's cluster; NaN if there is none."""
-    if apart is None or MARGIN not in scores.variables:
-        return np.nan
-    at = scores.variables[CLUSTERING].values == apart.clustering, scores.variables[CLUSTER].values == apart.cluster
-    return float(scores.variables[MARGIN].values[np.ix_(*at)][0, 0])
+    return _of_cluster(MARGIN, apart, scores)
 
 
 def judge(found: Sequence[Apart | None], scores: Sequence[xr.Dataset], correction: str = "holm") -> Judged | None:
@@ -210,6 +206,14 @@ def order(found: Sequence[Apart | None], judged: Judged | None) -> list[int]:
     return np.lexsort((-separability, p, np.isnan(separability))).tolist()
 
 
+def _of_cluster(name: str, apart: Apart | None, scores: xr.Dataset) -> float:
+    """Return a score of a category's cluster; NaN if there is none."""
+    if apart is None or name not in scores.variables:
+        return np.nan
+    at = scores.variables[CLUSTERING].values == apart.clustering, scores.variables[CLUSTER].values == apart.cluster
+    return float(scores.variables[name].values[np.ix_(*at)][0, 0])
+
+
 def _eligible(scores: xr.Dataset, name: str, n: int, smallest: int) -> NDArray[np.float64]:
     """Return a score of each cluster, NaN of those that do not count."""
     size = scores.variables[SIZE].values
@@ -240,13 +244,9 @@ def _row(category: str, scores: xr.Dataset, n: int, apart: Apart | None, smalles
     judged = int(np.isfinite(_eligible(scores, CLUSTER_SEPARABILITY, n, smallest)).sum())
     row = {CATEGORY: category, "chance": _chance(n, judged), "n": n}
     row |= (apart or Apart(np.nan, "", -1, 0))._asdict()
-    if MARGIN in scores:
-        row[MARGIN] = margin_of(apart, scores)
-    at = {CLUSTERING: row["clustering"]}
+    row |= {name: _of_cluster(name, apart, scores) for name in (MARGIN, REPLICATION) if name in scores}
     if "silhouette" in scores:
-        row["silhouette"] = float(scores["silhouette"].sel(at)) if apart else np.nan
-    if REPLICATION in scores:
-        row[REPLICATION] = float(scores[REPLICATION].sel(at | {CLUSTER: row["cluster"]})) if apart else np.nan
+        row["silhouette"] = float(scores["silhouette"].sel({CLUSTERING: apart.clustering})) if apart else np.nan
     return row | {name: float(scores[name]) for name in ("eigengap", "n_strategies") if name in scores}
 
 
