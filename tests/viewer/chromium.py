@@ -54,6 +54,7 @@ def serving(*command: str, path: str = "", port: int) -> Iterator[str]:
 
 
 def free_port() -> int:
+    """Return a port that nothing listens on: any, so that several processes of tests hardly ever meet."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -17,16 +17,16 @@ from tornado.ioloop import IOLoop
 from tornado.websocket import websocket_connect
 
 import viewer
-from viewer.server import HOST, free_port, options
+from viewer.server import HOST, options
 from viewer.state.view import View, select
 
-from .chromium import serving
+from .chromium import free_port, serving
 
 
 @pytest.fixture(scope="module")
 def server(folder) -> Iterator[SimpleNamespace]:
     """Serve in a thread, and forget sessions soon after they end."""
-    port, views, documents = free_port(first=5600), [], []
+    port, views, documents = free_port(), [], []
 
     def app() -> pn.viewable.Viewable:
         views.append(View())
@@ -63,7 +63,7 @@ def test_the_page_itself_is_not_refused(server):
 
 
 def test_with_a_password_a_stranger_is_sent_to_the_login(folder):
-    port = free_port(first=5700)
+    port = free_port()
     command = ["panel", "serve", "viewer", "--port", str(port), "--basic-auth", "pass", "--cookie-secret", "secret"]
     with serving(*command, "--args", str(folder), path="/viewer", port=port):
         status, content = _get(HOST, port, "/viewer")

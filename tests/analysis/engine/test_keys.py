@@ -267,7 +267,7 @@ def test_lambdas_are_keyed_by_code_and_captured_values() -> None:
     assert keys.of_code(functools.partial(kmeans, seed=1)) != keys.of_code(functools.partial(kmeans, seed=2))
 
 
-@pytest.mark.parametrize("captured", [object(), threading.Lock(), iter([1]), open], ids=str)
+@pytest.mark.parametrize("captured", [object(), threading.Lock(), iter([1]), open], ids=lambda one: type(one).__name__)
 def test_captured_object_without_a_value_is_refused(captured: object) -> None:
     if captured is open:
         with Path(__file__).open() as captured, pytest.raises(KeyingError, match="'captured', which"):

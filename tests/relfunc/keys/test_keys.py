@@ -157,7 +157,9 @@ def test_a_value_that_holds_itself_has_a_key() -> None:
     assert keys.key(first) == keys.key(second) != keys.key([1, [1]])
 
 
-@pytest.mark.parametrize("held", [io.StringIO(), threading.Lock(), object(), iter([1])], ids=str)
+@pytest.mark.parametrize(
+    "held", [io.StringIO(), threading.Lock(), object(), iter([1])], ids=lambda one: type(one).__name__
+)
 def test_the_place_of_what_has_no_value_is_named(held: object) -> None:
     with pytest.raises(KeyingError, match="'held', which"):
         keys.key(lambda: held)
