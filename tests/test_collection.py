@@ -40,20 +40,22 @@ def test_every_process_collects_the_same_tests():
     assert differing(one, other)[:5] == []
 
 
-@pytest.mark.parametrize(
-    ("parameters", "differs"),
-    [
-        ("sorted({'one', 'two', 'three', 'four', 'five', 'six'})", False),
-        ("{'one', 'two', 'three', 'four', 'five', 'six'}", True),
-        ("[object()], ids=str", True),
-        ("[time.time_ns()]", True),
-        ("[random.random()]", True),
-    ],
-)
-def test_what_differs_between_processes_is_noticed(parameters, differs, tmp_path):
-    (tmp_path / "test_it.py").write_text(
-        f"import random, time, pytest\n\n@pytest.mark.parametrize('it', {parameters})\ndef test_it(it): pass\n"
-    )
+PARAMETERS = {
+    "sorted": "sorted(set('abcdefgh'))",
+    "set": "set('abcdefgh')",
+    "address": "[object()], ids=str",
+    "time": "[time.time_ns()]",
+    "random": "[random.random()]",
+}
+
+
+def test_what_differs_between_processes_is_noticed(tmp_path):
+    """Negative control."""
+    lines = ["import random, time, pytest"]
+    for name, given in PARAMETERS.items():
+        lines += [f"@pytest.mark.parametrize('it', {given})", f"def test_{name}(it): pass"]
+    (tmp_path / "test_it.py").write_text("\n".join(lines))
     one, other = collected(tmp_path, "-c", os.devnull, "--rootdir", ".")
-    assert len(one) == len(other) > 0
-    assert bool(differing(one, other)) is differs
+    assert len(one) == len(other) == 8 + 8 + 3
+    noticed = {name for name in PARAMETERS if any(f"test_{name}[" in str(pair) for pair in differing(one, other))}
+    assert noticed == PARAMETERS.keys() - {"sorted"}
