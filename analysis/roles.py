@@ -25,6 +25,8 @@ SPECTRUM: Final = "eigenvalue"
 ROLES: Final = (SPECTRUM, EMBEDDING, CLUSTERING, SCORE)
 
 FEATURES: Final = "features"
+SHAPE: Final = "shape"
+"""The attribute of features that says what they were before they were laid out."""
 GRAPH: Final = "graph"
 CLUSTER: Final = "cluster"
 """The dimension of scores that each cluster has."""

@@ -6,14 +6,16 @@ from importlib import import_module, util
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 from tqdm import tqdm
 
 import analysis
+from analysis.results import power
 
-from .planted import ARTEFACTS, CLASSES, NETWORKS, STRUCTURELESS, explained, structureless
+from .planted import ARTEFACTS, CLASSES, NETWORKS, STRUCTURELESS, WRONG, explained, structureless
 
 LEVEL: Final = 0.05
 SIZES: Final = (30, 50, 80, 120, 200, 300, 500, 800, 1200, 2000)
@@ -24,6 +26,7 @@ POOL: Final = 2000
 EACH: Final = 400
 COUNTS: Final = (50, 100, 200, 400)
 SHARES: Final = (0.05, 0.1, 0.2)
+ON_PHOTOGRAPHS: Final = ("watermark", "border")
 CURVED: Final = ("patch", "watermark", "border")
 """Of a curve of power: samples of a class, and how many of them have the artefact."""
 PLAN: Final = analysis.replace(
@@ -55,9 +58,21 @@ def run(quick: bool, device: str = "cpu") -> list[dict[str, Any]]:
     networks, seeds, maps = (3, 2, 3) if quick else (25, 20, 50)
     rows = [_calibration("digits", list(clean(range(networks))))]
     rows += [_calibration(kind, list(nothing(kind, range(maps)))) for kind in STRUCTURELESS]
-    rows += [row for name in ARTEFACTS for row in _power(name, list(planted(name, range(seeds))))]
+    rows += [row for name in (*ARTEFACTS, WRONG) for row in _power(name, list(planted(name, range(seeds))))]
+    for name in ON_PHOTOGRAPHS:
+        rows += _power(f"{name}, photographs", list(planted(name, range(seeds), photographs=True)))
     by_size = [found for name in CURVED for found in curve(name, range(2 if quick else 6))]
-    return rows + [_curved(n, share, by_size) for n in COUNTS for share in SHARES]
+    curved = [_curved(n, share, by_size) for n in COUNTS for share in SHARES]
+    if not quick:
+        keep(curved)
+    return rows + curved
+
+
+def keep(curved: list[dict[str, Any]]) -> None:
+    """Write the curve of power to where reports read it."""
+    columns = {"n": "samples", "prevalence": "share", "found": "found"}
+    table = pd.DataFrame([{name: row[column] for name, column in columns.items()} for row in curved])
+    table.round(3).to_csv(power.MEASURED, index=False, lineterminator="\n")
 
 
 def clean(seeds: range) -> Iterator[Verdict]:
@@ -78,11 +93,11 @@ def nothing(kind: str, seeds: range) -> Iterator[Verdict]:
         yield judged([structureless(kind, n, rng) for n in rng.permutation(SIZES)], seed=seed)
 
 
-def planted(artefact: str, seeds: range, architecture: int = 0) -> Iterator[Verdict]:
+def planted(artefact: str, seeds: range, photographs: bool = False) -> Iterator[Verdict]:
     """Plant an artefact in 5 % of one class of ten."""
     for seed in tqdm(seeds, artefact, leave=False, disable=None):
-        offset = 1000 * (1 + list(ARTEFACTS).index(artefact))
-        found = explained(offset + seed, EACH, artefact, architecture=architecture)
+        offset = 1000 * (1 + [*ARTEFACTS, WRONG].index(artefact)) + 40_000 * photographs
+        found = explained(offset + seed, EACH, artefact, photographs=photographs)
         parts = [np.flatnonzero(found.label == k) for k in range(CLASSES)]
         truth = [found.planted[own] for own in parts]
         yield judged([found.relevance[own] for own in parts], truth, seed=seed, relied=found.relied)
@@ -160,8 +175,9 @@ def _beside(runs: list[Verdict]) -> dict[str, Any]:
 
 def _curved(n: int, share: float, runs: list[tuple[int, float, Verdict]]) -> dict[str, Any]:
     found = [_found(one) for size, part, one in runs if (size, part) == (n, share)]
-    counts = {"class named": sum(hit for hit, _ in found), "F1 ≥ 0.9": sum(hit and right for hit, right in found)}
-    return {"what": f"{share:.0%} of {n} samples: {' or '.join(CURVED)}", "runs": len(found)} | counts
+    named, right = sum(hit for hit, _ in found), sum(hit and right for hit, right in found)
+    about = {"what": " or ".join(CURVED), "samples": n, "share": share, "runs": len(found)}
+    return about | {"class named": named, "F1 ≥ 0.9": right, "found": right / len(found)}
 
 
 def _found(one: Verdict) -> tuple[bool, bool]:

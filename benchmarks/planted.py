@@ -1,4 +1,4 @@
-"""Heatmaps of networks for handwritten digits, with artefacts in one class or none, and maps without any structure."""
+"""Heatmaps of networks, with artefacts in one class or none, and maps without any structure."""
 
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
+from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
 import relfunc as rf
@@ -47,6 +48,8 @@ ARTEFACTS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
     "blur": lambda images: F.avg_pool2d(images, 5, 1, 2, count_include_pad=False),
 }
 """What is done to copies of images (sample, 1, y, x) in [0, 1]."""
+WRONG: Final = "wrong labels"
+"""Instead of an artefact: images of the next class under the label of the planted one."""
 
 
 class Explained(NamedTuple):
@@ -69,36 +72,64 @@ class Explained(NamedTuple):
     relied: float
 
 
-def explained(seed: int, each: int, artefact: str = "", share: float = 0.05, architecture: int = 0) -> Explained:
-    """Train a network on digits, some of one class with an artefact, and explain them.
+def explained(
+    seed: int, each: int, artefact: str = "", share: float = 0.05, architecture: int = 0, photographs: bool = False
+) -> Explained:
+    """Train a network on images, some of one class with an artefact, and explain them.
 
     Parameters
     ----------
     seed : int
     each : int
-        Images of each class, drawn from scikit-learn's and deformed at random.
+        Images of each class.
     artefact : str
-        One of ``ARTEFACTS``, or none.
+        One of ``ARTEFACTS``, ``WRONG``, or none.
     share : float
         Of the images of the planted class.
     architecture : int
         0: that of the demo; 1: wide kernels without batch norm; 2: strides and average pooling.
+    photographs : bool
+        Whether classes are the tenths of scikit-learn's two photographs that patches are from, and not digits.
     """
     torch.manual_seed(seed)
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    images, digit = handwritten(SIZE)
-    source = np.concatenate([_chosen(rng, np.flatnonzero(digit == k), each) for k in range(CLASSES)])
-    label, clean = digit[source], _deformed(images[source], generator)
+    draw, label = _patches if photographs else _digits, np.repeat(np.arange(CLASSES), each)
+    clean = draw(label, rng, generator)
     marked, planted, class_ = clean.clone(), np.zeros(len(label), bool), int(rng.integers(CLASSES))
     if artefact:
         planted[rng.choice(np.flatnonzero(label == class_), round(share * each), replace=False)] = True
+    if artefact == WRONG:
+        marked[planted] = draw(np.full(planted.sum(), (class_ + 1) % CLASSES), rng, generator)
+    elif artefact:
         marked[planted] = ARTEFACTS[artefact](clean[planted].clone())
     x, y = _quantized(marked), torch.as_tensor(label)
     model = _trained(NETWORKS[architecture](), x, y, rng)
     function = rf.gradient(rf.lrp(model, COMPOSITE))
     parts = [function(x[part], y[part])[1].sum(1).numpy() for part in torch.arange(len(y)).split(256)]
-    relied = _relied(model, clean[label != class_][:400], artefact, class_) if artefact else np.nan
+    known = artefact in ARTEFACTS
+    relied = _relied(model, clean[label != class_][:400], artefact, class_) if known else np.nan
     return Explained(np.concatenate(parts), label, planted, relied)
+
+
+def _digits(label: NDArray, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    """Draw handwritten digits from scikit-learn's, and turn, scale, shear, move and bend them at random, a little."""
+    images, digit = handwritten(SIZE)
+    source = np.empty(len(label), dtype=int)
+    for k in range(CLASSES):
+        own, among = np.flatnonzero(label == k), np.flatnonzero(digit == k)
+        source[own] = rng.choice(among, own.size, replace=own.size > among.size)
+    return _deformed(images[source], generator)
+
+
+def _patches(label: NDArray, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    """Draw patches at random places; a class is one of five stripes of one of two photographs."""
+    photographs = np.stack(load_sample_images().images).mean(-1, dtype=np.float32) / 255
+    _, height, width = photographs.shape
+    stripe = width // 5
+    top = rng.integers(height - SIZE, size=len(label))
+    left = label % 5 * stripe + rng.integers(stripe - SIZE, size=len(label))
+    cut = [photographs[k // 5, y : y + SIZE, x : x + SIZE] for k, y, x in zip(label, top, left, strict=True)]
+    return torch.as_tensor(np.stack(cut))[:, None]
 
 
 def structureless(kind: str, n: int, rng: np.random.Generator) -> NDArray:
@@ -138,17 +169,11 @@ def _trained(model: nn.Module, x: Tensor, y: Tensor, rng: np.random.Generator) -
     return model.eval()
 
 
-def _chosen(rng: np.random.Generator, among: NDArray, count: int) -> NDArray:
-    return rng.choice(among, count, replace=count > len(among))
-
-
 def _quantized(images: Tensor) -> Tensor:
     return as_input((images * 255).byte().numpy())
 
 
 def _deformed(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn, scale, shear, move and bend images at random, a little."""
-
     def uniform(*shape: int, most: float) -> Tensor:
         return (torch.rand(*shape, generator=generator) * 2 - 1) * most
 

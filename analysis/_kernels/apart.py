@@ -2,12 +2,11 @@
 
 A cluster that is a region of a continuum borders on other samples; one that is a strategy of its own has a gap around
 it. So a group is judged by its *margin*: how far its samples lie from all others on the discriminant between the two,
-each sample projected by the discriminant that was fitted without it, in standard deviations within the groups. The
-discriminant may be any direction, so that a mark of a few pixels is seen that no distance of whole heatmaps shows.
+each sample projected by the discriminant that was fitted without it, in standard deviations within the groups.
 
-Groups are sought from many starts (the samples extreme in a principal component, or in a feature with heavy tails),
-each fitted and judged anew until it stays the same, which is clustering by discriminants (De la Torre and Kanade 2006,
-Discriminative cluster analysis, ICML).
+Groups are sought in every window of every view of the maps (:mod:`.views`) from many starts (the samples beyond the
+widest gap along a feature, or a principal component), each fitted and judged anew until it stays the same, which is
+clustering by discriminants (De la Torre and Kanade 2006, Discriminative cluster analysis, ICML).
 """
 
 from typing import Final, NamedTuple
@@ -15,57 +14,27 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import fisher
+from .views import View, views
 
-SIZES: Final = (5, 10, 20, 40, 80)
-"""How many of the most extreme samples a start holds."""
-FEWEST: Final = 2 * SIZES[0]
+FEWEST: Final = 10
 """In fewer samples, none is found."""
-COMPONENTS: Final = 30
-FEATURES: Final = 64
-LAGS: Final = (1, 2, 3, 4, 8, 16, 32, 64)
-"""How far apart features are whose differences say how rough a sample is."""
+BLOCK: Final = 4096
+"""So many samples are assigned at a time."""
+STARTS: Final = 10
+"""From so many each window is searched."""
+COMPONENTS: Final = 8
+"""Along so many principal components of each window gaps are looked for, and along twice as many of a whole view."""
 ROUNDS: Final = 15
 ERRING: Final = 0.1
 """The share of a group that may lie on the wrong side, and as many of the others."""
 SHRINK: Final = 20
-"""A group of so many samples keeps 1 / √2 of its margin: small ones are found by luck."""
+"""A group of so many samples keeps 1 / √2 of its margin: small ones are found by luck, and smaller ones by more."""
 OVERLAP: Final = 0.1
 """The share of a group that may belong to another of a larger margin."""
-MOST_FEATURES: Final = 4096
-RESOLVED: Final = 1e-4
+LEAST_SPREAD: Final = 1e-3
+"""Windows with a smaller share of the mean variance of windows are passed over."""
+RESOLVED: Final = 1e-3
 """Principal components with a smaller share of the largest one's standard deviation are rounding errors."""
-ROUNDED: Final = 8
-"""So are those of so many times the precision of the values."""
-
-
-class Principal(NamedTuple):
-    """Samples by their principal components, X = mean + U diag(s) Vᵀ.
-
-    Parameters
-    ----------
-    scores : ndarray of float32, shape (n, r)
-        U, orthonormal columns, each without its mean.
-    scale : ndarray of float32, shape (r,)
-        s, descending.
-    axes : ndarray, shape (r, d)
-        Vᵀ.
-    mean : ndarray of float32, shape (d,)
-    """
-
-    scores: NDArray
-    scale: NDArray
-    axes: NDArray
-    mean: NDArray
-
-    def rotated(self, rng: np.random.Generator) -> "Principal":
-        """Draw samples with the same mean and covariance, as a normal distribution has them.
-
-        If the samples are normal, these are as likely, given mean and covariance: a rotation test (Langsrud 2005,
-        Statistics and Computing 15, section 2).
-        """
-        drawn = rng.standard_normal(self.scores.shape)
-        return self._replace(scores=np.linalg.qr(drawn - drawn.mean(0))[0].astype(np.float32))
 
 
 class Groups(NamedTuple):
@@ -75,29 +44,149 @@ class Groups(NamedTuple):
     ----------
     inside : ndarray of bool, shape (n, c)
     margin : ndarray of float64, shape (c,)
+    where : ndarray of int, shape (c, 2)
+        The view and the window in which a group has that margin.
     """
 
     inside: NDArray
     margin: NDArray
+    where: NDArray
 
 
-def principal(x: NDArray) -> Principal:
-    """Return samples (n, d), at least one, by their principal components; none if they coincide."""
-    mean = x.mean(0, dtype=np.float64)
-    scores, scale, axes = np.linalg.svd(x - mean, full_matrices=False)
-    precision = ROUNDED * np.finfo(np.result_type(x, np.float32)).eps
-    kept = scale > max(RESOLVED * scale[0], precision * np.linalg.norm(x))
-    parts = (scores[:, kept], scale[kept], axes[kept], mean)
-    return Principal(*(part.astype(np.float32) for part in parts))
+class Components(NamedTuple):
+    """Windows by their principal components.
+
+    Parameters
+    ----------
+    scores : ndarray of float32, shape (w, n, r)
+        The samples along them, ascending.
+    square : ndarray of float32, shape (w, 1, r)
+        The sum of squares along each.
+    weight : ndarray of float32, shape (w, 1, r)
+        1 / (square + λ), 0 where there is only rounding error.
+    number : ndarray of int, shape (w,)
+        Which windows of the view these are.
+    """
+
+    scores: NDArray
+    square: NDArray
+    weight: NDArray
+    number: NDArray
 
 
-def pooled(x: NDArray) -> NDArray:
-    """Average neighbouring features (n, d), so that at most 4,096 are left; where they agree, distances stay."""
-    block = -(-x.shape[1] // MOST_FEATURES)
-    if block <= 1:
-        return x
-    padded = np.pad(x, ((0, 0), (0, -x.shape[1] % block))).reshape(len(x), -1, block)
-    return padded.mean(2) * np.sqrt(block)
+def rotated(maps: NDArray, rng: np.random.Generator) -> NDArray:
+    """Draw samples with the same mean and covariance, as a normal distribution has them.
+
+    If the samples are normal, these are as likely, given mean and covariance: a rotation test (Langsrud 2005,
+    Statistics and Computing 15, section 2).
+    """
+    n, mean = len(maps), maps.mean(0, dtype=np.float64)
+    drawn = rng.standard_normal((n, n - 1))
+    turned = np.linalg.qr(drawn - drawn.mean(0))[0]
+    # the rows of a reflection that takes the constant vector to an axis, but for that axis, are a basis of the others
+    normal = np.full(n, n**-0.5)
+    normal[0] -= 1
+    flat = (maps - mean).reshape(n, -1)
+    flat -= 2 / np.square(normal).sum() * np.outer(normal, normal @ flat)
+    return (turned @ flat[1:]).reshape(maps.shape) + mean
+
+
+def search(maps: NDArray, *, ridge: float, smallest: int) -> Groups:
+    """Return the groups that stay the same when they are fitted anew.
+
+    Parameters
+    ----------
+    maps : ndarray, shape (n, d) or (n, c, ...)
+        As :func:`.views.views` takes them.
+    ridge : float
+        As :func:`fisher.hat` takes it; a window of a map with less variance than others is regularised as if it had
+        as much.
+    smallest : int
+        Smaller groups are passed over.
+
+    Returns
+    -------
+    Groups
+        None of fewer than ten samples, or of samples that coincide.
+    """
+    n = len(maps)
+    found = [_searched(view, number, ridge, smallest) for number, view in enumerate(views(maps) if n >= FEWEST else [])]
+    none = np.zeros((n, 0), dtype=bool), np.zeros(0), np.zeros((0, 2), dtype=int)
+    inside = np.concatenate([none[0], *(own.inside for own in found)], axis=1)
+    margin = np.concatenate([none[1], *(own.margin for own in found)])
+    where = np.concatenate([none[2], *(own.where for own in found)])
+    order = np.argsort(-margin, kind="stable")
+    first = np.unique(np.packbits(inside[:, order], axis=0), axis=1, return_index=True)[1]
+    kept = order[np.sort(first)]
+    return Groups(inside[:, kept], margin[kept], where[kept])
+
+
+def _searched(view: View, number: int, ridge: float, smallest: int) -> Groups:
+    """Search all windows of a view; groups may be there several times."""
+    n, parts = len(view.values), _components(view, ridge)
+    settled = _settled(parts, _starts(view, parts, smallest), smallest)
+    inside, projection = (np.moveaxis(one, 1, 0).reshape(n, -1) for one in (settled, _projected(parts, settled)))
+    larger = inside.sum(0) > n / 2
+    inside, projection = inside ^ larger, np.where(larger, -projection, projection)
+    enough = inside.sum(0) >= smallest
+    where = np.column_stack([np.full(inside.shape[1], number), np.repeat(parts.number, settled.shape[2])])
+    inside = inside[:, enough]
+    return Groups(inside, margins(projection[:, enough], inside), where[enough])
+
+
+def margins_of(maps: NDArray, inside: NDArray, *, ridge: float, smallest: int) -> NDArray:
+    """Return the margins of given groups, (c,), each as that of its smaller side; NaN where that is too small.
+
+    Of samples that coincide, all are NaN.
+    """
+    smaller = np.where(inside.sum(0) > len(inside) / 2, ~inside, inside)
+    judged = smaller.sum(0) >= smallest
+    group, largest = smaller[:, judged], np.full(judged.sum(), np.nan)
+    for view in views(maps):
+        parts = _components(view, ridge)
+        for one in range(len(parts.number)):
+            largest = np.fmax(largest, margins(_projected(parts, group, one), group))
+    margin = np.full(judged.shape, np.nan)
+    margin[judged] = largest
+    return margin
+
+
+def assigned(maps: NDArray, groups: Groups, others: NDArray, *, ridge: float) -> Groups:
+    """Return the same groups of samples that had no part in the search.
+
+    Parameters
+    ----------
+    maps : ndarray
+        Those that had.
+    groups : Groups
+        Of those.
+    others : ndarray
+    ridge : float
+        As :func:`search` took it.
+
+    Returns
+    -------
+    Groups
+        Those of the others that lie on the group's side of the discriminant.
+    """
+    known = views(maps)
+    parts = [_components(view, ridge) for view in known]
+    sides = []
+    for group, (number, window) in zip(groups.inside.T, groups.where, strict=True):
+        view, part = known[number], parts[number]
+        one = int(np.flatnonzero(part.number == window)[0])
+        scores = part.scores[one]
+        dual = scores @ ((scores.T @ (group - group.mean())) * part.weight[one, 0] / _above(part.square[one, 0]))
+        x = view.values[:, view.windows[window]]
+        own = x @ (weight := x.T @ dual)
+        sides.append((weight, (own[group].mean() + own[~group].mean()) / 2))
+    inside = np.zeros((len(others), len(sides)), dtype=bool)
+    for start in range(0, len(others), BLOCK):
+        block = slice(start, start + BLOCK)
+        new = views(others[block], like=known)
+        for column, ((number, window), (weight, middle)) in enumerate(zip(groups.where, sides, strict=True)):
+            inside[block, column] = new[number].values[:, known[number].windows[window]] @ weight > middle
+    return groups._replace(inside=inside)
 
 
 def disjoint(found: Groups, *, most: int, least: float = -np.inf) -> Groups:
@@ -121,102 +210,14 @@ def disjoint(found: Groups, *, most: int, least: float = -np.inf) -> Groups:
         group = found.inside[:, column]
         if len(kept) < most and np.any(found.inside[:, kept], axis=1)[group].mean() <= OVERLAP:
             kept.append(column)
-    return Groups(found.inside[:, kept], found.margin[kept])
+    return Groups(found.inside[:, kept], found.margin[kept], found.where[kept])
 
 
 def labels(groups: Groups) -> NDArray[np.int32]:
     """Return 1 for samples of the first group, 2 for those of the second and so on, 0 for those of none, (n,)."""
-    return np.where(groups.inside.any(1), _first(groups.inside) + 1, 0).astype(np.int32)
-
-
-def assigned(samples: Principal, groups: Groups, others: NDArray, *, ridge: float) -> Groups:
-    """Return the same groups of samples that had no part in the search.
-
-    Parameters
-    ----------
-    samples : Principal
-        Those that had.
-    groups : Groups
-        Of those.
-    others : ndarray, shape (m, d)
-    ridge : float
-        As :func:`search` took it.
-
-    Returns
-    -------
-    Groups
-        Those of the others that lie on the group's side of the discriminant.
-    """
-    inside, size = groups.inside, groups.inside.sum(0)
-    weight = _weight(samples, ridge) * (samples.scores.T @ (inside - inside.mean(0)).astype(np.float32))
-    own, new = samples.scores @ weight, ((others - samples.mean) @ samples.axes.T / samples.scale) @ weight
-    middle = ((own * inside).sum(0) / size + (own * ~inside).sum(0) / (len(own) - size)) / 2
-    return Groups(new > middle, groups.margin)
-
-
-def search(samples: Principal, *, ridge: float, smallest: int) -> Groups:
-    """Return the groups that stay the same when they are fitted anew.
-
-    Parameters
-    ----------
-    samples : Principal
-        As :func:`principal` returns it.
-    ridge : float
-        As :func:`fisher.hat` takes it.
-    smallest : int
-        Smaller groups are passed over.
-
-    Returns
-    -------
-    Groups
-        None of fewer than ten samples, or of samples that coincide.
-    """
-    if len(samples.scores) < FEWEST or not samples.scale.size:
-        return Groups(np.zeros((len(samples.scores), 0), dtype=bool), np.zeros(0))
-    hat = _hat(samples, ridge)
-    settled = np.zeros((len(samples.scores), 0), dtype=bool)
-    moving = _distinct(_starts(samples), smallest)
-    for _ in range(ROUNDS):
-        projection = fisher.projected(hat, moving)
-        size = moving.sum(0)
-        inner, total = np.einsum("ij,ij->j", projection, moving), projection.sum(0)
-        again = projection > (inner / size + (total - inner) / (len(moving) - size)) / 2
-        same = (again == moving).all(0)
-        settled = np.concatenate([settled, moving[:, same]], axis=1)
-        moving = _distinct(again[:, ~same], smallest)
-    inside = _distinct(np.concatenate([settled, moving], axis=1), smallest)
-    margin = margins(fisher.projected(hat, inside), inside)
-    order = np.argsort(-margin, kind="stable")
-    return Groups(inside[:, order], margin[order])
-
-
-def _hat(samples: Principal, ridge: float) -> fisher.Hat:
-    """Return what :func:`fisher.hat` does, of the components alone."""
-    weight, scores = _weight(samples, ridge), samples.scores
-    return fisher.Hat(np.square(scores) @ weight[:, 0], lambda y: scores @ (weight * (scores.T @ y)))
-
-
-def _weight(samples: Principal, ridge: float) -> NDArray:
-    """Return how much of each component a ridge regression keeps, (r, 1)."""
-    square = np.square(samples.scale / _unit(samples))
-    return (square / (square + ridge * square.sum() / max(min(len(samples.scores), samples.axes.shape[1]), 1)))[:, None]
-
-
-def _unit(samples: Principal) -> np.float32:
-    """Return about the largest scale, a power of two, in which squares neither overflow nor vanish."""
-    return np.float32(2.0 ** np.floor(np.log2(samples.scale[0]))) if samples.scale.size else np.float32(1)
-
-
-def margins_of(samples: Principal, inside: NDArray, *, ridge: float, smallest: int) -> NDArray:
-    """Return the margins of given groups, (c,), each as that of its smaller side; NaN where that is too small.
-
-    Of samples that coincide, all are NaN.
-    """
-    smaller = np.where(inside.sum(0) > len(inside) / 2, ~inside, inside)
-    judged = (smaller.sum(0) >= smallest) & bool(samples.scale.size)
-    margin = np.full(inside.shape[1], np.nan)
-    margin[judged] = margins(fisher.projected(_hat(samples, ridge), smaller[:, judged]), smaller[:, judged])
-    return margin
+    inside = groups.inside
+    first = inside.argmax(1) if inside.shape[1] else np.zeros(len(inside), dtype=int)
+    return np.where(inside.any(1), first + 1, 0).astype(np.int32)
 
 
 def margins(projection: NDArray, inside: NDArray) -> NDArray:
@@ -231,9 +232,9 @@ def margins(projection: NDArray, inside: NDArray) -> NDArray:
     Returns
     -------
     ndarray of float64, shape (c,)
-        (q_inside − q_outside) / σ · √(m / (m + 20)) for m samples inside, of which a tenth lies below q_inside, and as
-        many of the others above q_outside; negative where the two overlap by more. At most 7 · 10⁷, where all samples
-        of either coincide.
+        (q_inside − q_outside) / σ · √a · min(1, √(2a)), a = m / (m + 20), for m samples inside, of which a tenth lies
+        below q_inside, and as many of the others above q_outside; negative where the two overlap by more. At most
+        7 · 10⁷, where all samples of either coincide.
     """
     n, size = len(inside), inside.sum(0)
     low = np.sort(np.where(inside, projection, np.inf), axis=0)
@@ -241,8 +242,13 @@ def margins(projection: NDArray, inside: NDArray) -> NDArray:
     erring = np.round(ERRING * size).astype(int)[None]
     gap = (np.take_along_axis(low, erring, 0) - np.take_along_axis(high, erring, 0))[0]
     square = sum(_scatter(projection, group, count) for group, count in ((inside, size), (~inside, n - size)))
+    return _in_deviations(gap, square, n, size)
+
+
+def _in_deviations(gap: NDArray, square: NDArray, n: int, size: NDArray | int) -> NDArray:
     least = np.maximum(np.square(gap) * np.finfo(np.float64).eps, np.finfo(np.float64).tiny)
-    return gap / np.sqrt(np.maximum(square / (n - 2), least)) * np.sqrt(size / (size + SHRINK))
+    share = size / (size + SHRINK)
+    return gap / np.sqrt(np.maximum(square / (n - 2), least)) * np.sqrt(share * np.minimum(1, 2 * share))
 
 
 def _scatter(projection: NDArray, group: NDArray, size: NDArray) -> NDArray:
@@ -250,30 +256,98 @@ def _scatter(projection: NDArray, group: NDArray, size: NDArray) -> NDArray:
     return np.where(group, np.square(projection - mean), 0).sum(0)
 
 
-def _first(inside: NDArray) -> NDArray:
-    return inside.argmax(1) if inside.shape[1] else np.zeros(len(inside), dtype=int)
+def _components(view: View, ridge: float) -> Components:
+    """Take the windows of a view apart into principal components, but those in which hardly anything varies."""
+    n, k = len(view.values), view.windows.shape[1]
+    spread = np.square(view.values, dtype=np.float64).sum(0)
+    total = spread[view.windows].sum(1)
+    number = np.flatnonzero(total > LEAST_SPREAD * total.mean())
+    x = np.moveaxis(view.values[:, view.windows[number]], 1, 0)
+    if k < n:
+        square, axes = np.linalg.eigh(np.swapaxes(x, 1, 2) @ x)
+        scores = x @ axes
+    else:
+        square, axes = np.linalg.eigh(x @ np.swapaxes(x, 1, 2))
+        scores = axes * np.sqrt(np.maximum(square, 0))[:, None]
+    usual = spread.sum() * k / len(spread) if view.alike else 0
+    strength = ridge * np.maximum(total[number], usual) / min(n, k)
+    resolved = square > RESOLVED**2 * square[:, -1:]
+    weight = np.where(resolved, 1 / _above(square + strength[:, None]), 0)
+    return Components(*(part.astype(np.float32) for part in (scores, square[:, None], weight[:, None])), number)
 
 
-def _starts(samples: Principal) -> NDArray:
-    """Return groups of extreme samples, (n, c)."""
-    unit = _unit(samples)
-    x = (samples.scores * (samples.scale / unit)) @ samples.axes
-    spread = np.sqrt(np.square(x).mean(0))
-    varying = np.flatnonzero(spread > 0.1 * spread.max())
-    tails = np.mean((x[:, varying] / spread[varying]) ** 4, axis=0)
-    x += samples.mean / unit
-    heaviest = varying[np.argsort(-tails, kind="stable")[:FEATURES]]
-    rough = [np.square(x[:, lag:] - x[:, :-lag]).sum(1) for lag in LAGS if lag < x.shape[1]]
-    signed = np.column_stack([samples.scores[:, :COMPONENTS], *rough])
-    values = np.concatenate([signed, -signed, x[:, heaviest]], axis=1)
-    sizes = [size for size in SIZES if size <= len(x) // 2]
-    least = np.sort(values, axis=0)[[-size for size in sizes]]
-    return np.concatenate([values >= bound for bound in least], axis=1)
+def _above(square: NDArray) -> NDArray:
+    return np.maximum(square, np.finfo(np.float32).tiny)
 
 
-def _distinct(inside: NDArray, smallest: int) -> NDArray:
-    """Return the smaller part of each division, once, of those that are large enough."""
-    inside = np.where(inside.sum(0) > len(inside) / 2, ~inside, inside)
-    inside = inside[:, inside.sum(0) >= smallest]
-    _, first = np.unique(np.packbits(inside, axis=0), axis=1, return_index=True)
-    return inside[:, np.sort(first)]
+def _projected(parts: Components, inside: NDArray, at: int | slice = slice(None)) -> NDArray:
+    """Project every sample by the discriminants of groups, each fitted without it, as :func:`fisher.projected` does.
+
+    Parameters
+    ----------
+    parts : Components
+    inside : ndarray of bool, shape (..., n, c)
+    at : int or slice
+        In which windows.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., n, c)
+    """
+    scores, weight = parts.scores[at], parts.weight[at]
+    y = inside - inside.mean(-2, keepdims=True, dtype=np.float32)
+    fit = scores @ (np.swapaxes(weight, -1, -2) * (np.swapaxes(scores, -1, -2) @ y))
+    leverage = np.minimum((np.square(scores) * weight).sum(-1, dtype=np.float64) + 1 / inside.shape[-2], 1 - 1e-9)
+    return y - (y - fit) / (1 - leverage)[..., None]
+
+
+def _starts(view: View, parts: Components, smallest: int) -> NDArray:
+    """Return the groups beyond the widest gaps along a feature or a component of each window, (w, n, s) of bool."""
+    scores = parts.scores[..., -COMPONENTS if len(view.windows) > 1 else -2 * COMPONENTS :]
+    w, n, c = scores.shape
+    margin, inside = _beyond_gaps(view.values, smallest)
+    own_margin, own = _beyond_gaps(np.moveaxis(scores, 1, 0).reshape(n, w * c), smallest)
+    windows = view.windows[parts.number]
+    margin = np.concatenate([margin[windows], own_margin.reshape(w, c)], axis=1)
+    inside = np.concatenate([inside[:, windows], own.reshape(n, w, c)], axis=2)
+    widest = np.argsort(-margin, axis=1, kind="stable")[:, :STARTS]
+    return np.moveaxis(np.take_along_axis(inside, widest[None], 2), 0, 1)
+
+
+def _beyond_gaps(x: NDArray, smallest: int) -> tuple[NDArray, NDArray]:
+    """Return the margin of the samples beyond the widest gap along each feature (n, d), and who they are, (n, d)."""
+    n = len(x)
+    ascending = np.sort(x, axis=0).astype(np.float64)
+    best, bound = np.full(x.shape[1], -np.inf), np.zeros(x.shape[1])
+    upper = np.zeros(x.shape[1], dtype=bool)
+    for above, ordered in ((True, ascending[::-1]), (False, -ascending)):
+        total, square = ordered.cumsum(0), np.square(ordered).cumsum(0)
+        for m in _sizes(smallest, n // 2):
+            erring = round(ERRING * m)
+            within = square[-1] - total[m - 1] ** 2 / m - (total[-1] - total[m - 1]) ** 2 / (n - m)
+            gap = ordered[m - 1 - erring] - ordered[min(m + erring, n - 1)]
+            margin = _in_deviations(gap, within, n, m)
+            wider = margin > best
+            best[wider], bound[wider], upper[wider] = margin[wider], ordered[m - 1][wider], above
+    return best, np.where(upper, x, -x) >= bound
+
+
+def _sizes(smallest: int, most: int) -> list[int]:
+    """Return sizes of groups, each about a sixth larger than the one before."""
+    return sorted({round(smallest * 1.17**power) for power in range(64) if smallest * 1.17**power < most + 0.5})
+
+
+def _settled(parts: Components, moving: NDArray, smallest: int) -> NDArray:
+    """Fit the groups of each window anew, (w, n, s), until they stay the same."""
+    n = moving.shape[1]
+    for _ in range(ROUNDS):
+        projection, size = _projected(parts, moving), moving.sum(1, keepdims=True).clip(1, n - 1)
+        inner = np.where(moving, projection, 0).sum(1, keepdims=True)
+        middle = (inner / size + (projection.sum(1, keepdims=True) - inner) / (n - size)) / 2
+        again = projection > middle
+        left = again.sum(1, keepdims=True)
+        again = np.where((left < smallest) | (n - left < smallest), moving, again)
+        if (again == moving).all():
+            break
+        moving = again
+    return moving

@@ -1,5 +1,6 @@
 """Groups that stand apart, and how far chance alone would set some apart."""
 
+import math
 import zlib
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from relfunc.schema import CLUSTERING, NOISE, SAMPLE
 
 from .._kernels import apart as kernel
+from .._kernels.views import laid_out, pooled
 from ..errors import DataError
 from ..roles import (
     CLUSTER,
@@ -18,6 +20,7 @@ from ..roles import (
     MARGIN_SUBSAMPLE,
     REPLICATION,
     SCORE,
+    SHAPE,
     makes,
     matrix,
     result,
@@ -36,7 +39,7 @@ def apart(
     data: xr.Dataset,
     *,
     of: str = FEATURES,
-    ridge: float = 0.1,
+    ridge: float = 1.0,
     smallest: int = 5,
     least: float = 2.0,
     most: int = 1000,
@@ -45,18 +48,20 @@ def apart(
 ) -> xr.Dataset:
     """Cluster by gaps: groups that a discriminant sets apart from all other samples, however small the difference.
 
-    Distances of whole heatmaps do not show a mark of a few pixels, as they are ruled by what varies most. Here, a group
-    starts as the samples that are extreme in a principal component, in a feature with heavy tails, or in how much
-    neighbouring features differ. Every sample is projected by the discriminant between group and rest that was fitted
-    without it [1]_, and those that lie beyond the middle are the group from which it is fitted anew, until it stays the
-    same [2]_.
+    Distances of whole heatmaps do not show a mark of a few pixels, nor a faint texture, as they are ruled by what
+    varies most. Here, groups are sought in the whole map, in each of its windows (of 8 × 8 pixels, half overlapping;
+    more than 32 × 32 pixels are averaged first), and in windows of the moduli of its Fourier transform. A group starts
+    as the samples beyond the widest gap along a feature or a principal component. Every sample is projected by the
+    discriminant between group and rest that was fitted without it [1]_, and those that lie beyond the middle are the
+    group from which it is fitted anew, until it stays the same [2]_.
 
     Parameters
     ----------
     data : xarray.Dataset
         With the variable ``of (sample, feature)``.
     of : str
-        "features", or an embedding.
+        "features", or an embedding, which has no windows and no spectrum; nor have features that no longer have the
+        shape that :func:`analysis.flatten` notes.
     ridge : float
         Strength of the regularisation, as :func:`analysis.separability` takes it.
     smallest : int
@@ -95,13 +100,13 @@ def apart(
     >>> np.flatnonzero(apart(data)["apart"])
     array([0, 1, 2, 3, 4, 5, 6, 7, 8])
     """
-    x = _checked(matrix(data, of, "apart"), "apart", ridge=ridge, smallest=smallest, most=most)
+    x = _checked(data, of, "apart", ridge=ridge, smallest=smallest, most=most)
     drawn = _drawn(x, most, seed)
-    samples, label = kernel.principal(x[drawn]), np.zeros(len(x), dtype=np.int32)
-    groups = kernel.disjoint(kernel.search(samples, ridge=ridge, smallest=smallest), most=GROUPS, least=least)
+    label = np.zeros(len(x), dtype=np.int32)
+    groups = kernel.disjoint(kernel.search(x[drawn], ridge=ridge, smallest=smallest), most=GROUPS, least=least)
     label[drawn] = kernel.labels(groups)
     left = np.setdiff1d(np.arange(len(x)), drawn)
-    label[left] = kernel.labels(kernel.assigned(samples, groups, x[left], ridge=ridge))
+    label[left] = kernel.labels(kernel.assigned(x[drawn], groups, x[left], ridge=ridge))
     return xr.Dataset({name: result(CLUSTERING_ROLE, (SAMPLE,), by_size(label), of=of, ridge=ridge, seed=seed)})
 
 
@@ -110,9 +115,9 @@ def chance(
     data: xr.Dataset,
     *,
     of: str = FEATURES,
-    ridge: float = 0.1,
+    ridge: float = 1.0,
     smallest: int = 5,
-    surrogates: int = 4,
+    surrogates: int = 2,
     subsamples: int = 4,
     most: int = 1000,
     seed: int = 0,
@@ -120,13 +125,15 @@ def chance(
     """Score how far every cluster stands apart, and how far the best group does where there is one strategy.
 
     The margin of a cluster is the gap between it and the rest: of the projections by the discriminant between the two,
-    each fitted without the sample that it projects, (q_inside − q_outside) / σ · √(m / (m + 20)), for the m samples of
-    the smaller of the two, a tenth of which lies below q_inside, and as many of the others above q_outside, and the
-    standard deviation σ within the two. A region of a continuum has no gap around it, however far apart its ends lie.
+    each fitted without the sample that it projects, (q_inside − q_outside) / σ · √a · min(1, √(2a)), a = m / (m + 20),
+    for the m samples of the smaller of the two, a tenth of which lies below q_inside, and as many of the others above
+    q_outside, and the standard deviation σ within the two. It is the largest over all that :func:`analysis.apart` looks
+    at: the whole map, its windows and its spectrum. A region of a continuum has no gap around it, however far apart its
+    ends lie.
 
     Surrogates have the mean and covariance of the samples and are otherwise normal: the samples' principal components
-    are rotated at random, which is exact where the samples are normal [1]_. In each, the same search is made as
-    :func:`analysis.apart` makes in the samples.
+    are rotated at random, which is exact where the samples are normal [1]_. In each, the same search is made as in the
+    samples.
 
     Parameters
     ----------
@@ -172,23 +179,30 @@ def chance(
     True
     """
     counts = {"surrogates": surrogates, "subsamples": subsamples}
-    x = _checked(matrix(data, of, "chance"), "chance", ridge=ridge, smallest=smallest, most=most, **counts)
+    x = _checked(data, of, "chance", ridge=ridge, smallest=smallest, most=most, **counts)
     drawn = _drawn(x, most, seed)
+    flat = x.reshape(len(x), -1)
     # categories of one size would otherwise have the same rotations, and all of them the same luck
-    rng = np.random.default_rng((seed, zlib.crc32(np.argsort(x[:, np.ptp(x, axis=0).argmax()], kind="stable").data)))
+    rng = np.random.default_rng(
+        (seed, zlib.crc32(np.argsort(flat[:, np.ptp(flat, axis=0).argmax()], kind="stable").data))
+    )
     options = {"ridge": ridge, "smallest": smallest}
-    samples, given = kernel.principal(x[drawn]), clusterings_of(data, "chance")
+    given = clusterings_of(data, "chance")
     margin = np.full((len(given), most_clusters(given)), np.nan)
-    for row, label in enumerate(given.values()):
-        names = np.unique(label[label != NOISE])
-        margin[row, names] = kernel.margins_of(samples, label[drawn][:, None] == names, **options)
-    largest = [kernel.search(samples.rotated(rng), **options).margin[:1] for _ in range(surrogates)]
+    names = [np.unique(label[label != NOISE]) for label in given.values()]
+    inside = [label[drawn][:, None] == own for label, own in zip(given.values(), names, strict=True)]
+    every = np.repeat(np.arange(len(given)), [own.size for own in names]), np.concatenate(names)
+    margin[every] = kernel.margins_of(x[drawn], np.concatenate(inside, axis=1), **options)
+    largest = np.full(surrogates, np.nan)
+    for at in range(surrogates if len(drawn) >= kernel.FEWEST else 0):
+        found = kernel.search(kernel.rotated(x[drawn], rng), **options)
+        largest[at] = found.margin[0] if found.margin.size else np.nan
     again, halves = np.full(margin.shape, np.nan), np.full((subsamples, GROUPS), np.nan)
     if subsamples and len(drawn) // 2 >= max(2 * smallest, kernel.FEWEST):
         again[~np.isnan(margin)] = 0
     for half in halves if len(drawn) > 1 else []:
         part = drawn[rng.permutation(len(drawn))[: len(drawn) // 2]]
-        found = kernel.disjoint(kernel.search(kernel.principal(x[part]), **options), most=GROUPS)
+        found = kernel.disjoint(kernel.search(x[part], **options), most=GROUPS)
         half[: found.margin.size] = found.margin
         for row, label in enumerate(given.values()):
             again[row] += _agreement(label[part][:, None] == np.arange(margin.shape[1]), found.inside) / subsamples
@@ -197,7 +211,7 @@ def chance(
     return xr.Dataset(
         {
             MARGIN: result(SCORE, per_cluster, margin, **attrs),
-            MARGIN_CHANCE: result(SCORE, (SURROGATE,), [one[0] if one.size else np.nan for one in largest], **attrs),
+            MARGIN_CHANCE: result(SCORE, (SURROGATE,), largest, **attrs),
             MARGIN_SUBSAMPLE: result(SCORE, (SUBSAMPLE, GROUP), halves, **attrs),
             REPLICATION: result(SCORE, per_cluster, again, **attrs),
         },
@@ -205,8 +219,9 @@ def chance(
     )
 
 
-def _checked(x: NDArray, step: str, *, ridge: float, smallest: int, most: int, **counts: int) -> NDArray:
-    """Return the features that are compared, or say which option or value cannot be."""
+def _checked(data: xr.Dataset, of: str, step: str, *, ridge: float, smallest: int, most: int, **counts: int) -> NDArray:
+    """Return the features that are compared, as the maps they were, or say which option or value cannot be."""
+    x = matrix(data, of, step)
     if not ridge >= 0:
         raise DataError(f"{step}: ridge={ridge} is no strength: it must be at least 0")
     if smallest < 2:
@@ -218,7 +233,8 @@ def _checked(x: NDArray, step: str, *, ridge: float, smallest: int, most: int, *
             raise DataError(f"{step}: {name}={count} must be at least 0")
     if not np.isfinite(x).all():
         raise DataError(f"{step}: a feature is NaN or infinite: leave out that sample, or mend the step that made it")
-    return kernel.pooled(x)
+    shape = tuple(np.atleast_1d(data[of].attrs.get(SHAPE, ())).tolist())
+    return laid_out(x, shape) if shape and math.prod(shape) == x.shape[1] else pooled(x)
 
 
 def _drawn(x: NDArray, most: int, seed: int) -> NDArray:

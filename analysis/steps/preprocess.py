@@ -8,7 +8,7 @@ import xarray as xr
 from relfunc.schema import ATTRIBUTION, CHANNEL, FEATURE, SAMPLE, X, Y
 
 from ..errors import DataError
-from ..roles import FEATURES, choice, makes, per_sample, transient, variable
+from ..roles import FEATURES, SHAPE, choice, makes, per_sample, transient, variable
 
 NORMS = ("sum", "max", "euclidean")
 
@@ -309,7 +309,7 @@ def flatten(data: xr.Dataset, *, dims: Sequence[str] | None = None) -> xr.Datase
     Returns
     -------
     xarray.Dataset
-        ``features(sample, feature)``.
+        ``features(sample, feature)``, with the sizes of the dimensions in the attribute ``shape``.
 
     Examples
     --------
@@ -322,7 +322,8 @@ def flatten(data: xr.Dataset, *, dims: Sequence[str] | None = None) -> xr.Datase
     if {SAMPLE, *rest} != set(attribution.dims):
         raise DataError(f"flatten: dims={rest} are not those of the attribution beside 'sample', {attribution.dims}")
     ordered = attribution.transpose(SAMPLE, *rest).values
-    return xr.Dataset({FEATURES: ((SAMPLE, FEATURE), ordered.reshape(len(ordered), -1))})
+    shape = {SHAPE: ordered.shape[1:]} if ordered.ndim > 1 else {}
+    return xr.Dataset({FEATURES: ((SAMPLE, FEATURE), ordered.reshape(len(ordered), -1), shape)})
 
 
 def _only(attribution: xr.DataArray) -> xr.Dataset:
