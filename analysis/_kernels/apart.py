@@ -241,7 +241,7 @@ def margins(projection: NDArray, inside: NDArray) -> NDArray:
     high = -np.sort(np.where(inside, np.inf, -projection), axis=0)
     erring = np.round(ERRING * size).astype(int)[None]
     gap = (np.take_along_axis(low, erring, 0) - np.take_along_axis(high, erring, 0))[0]
-    square = sum(_scatter(projection, group, count) for group, count in ((inside, size), (~inside, n - size)))
+    square = _scatter(projection, inside, size) + _scatter(projection, ~inside, n - size)
     return _in_deviations(gap, square, n, size)
 
 
@@ -273,7 +273,8 @@ def _components(view: View, ridge: float) -> Components:
     strength = ridge * np.maximum(total[number], usual) / min(n, k)
     resolved = square > RESOLVED**2 * square[:, -1:]
     weight = np.where(resolved, 1 / _above(square + strength[:, None]), 0)
-    return Components(*(part.astype(np.float32) for part in (scores, square[:, None], weight[:, None])), number)
+    single = scores.astype(np.float32), square[:, None].astype(np.float32), weight[:, None].astype(np.float32)
+    return Components(*single, number)
 
 
 def _above(square: NDArray) -> NDArray:

@@ -11,14 +11,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOST: Final = {1: 1024}
-"""Longer axes are averaged in blocks until they are as long at most, by how many long axes there are; 32 of several."""
+SHORT: Final = 4
+"""Axes that are no longer, such as channels, are not cut."""
+MOST: Final = {1: 1024, 2: 32, 3: 16}
+"""Longer axes are averaged in blocks until they are as long at most, by how many long axes there are."""
 WINDOW: Final = {1: 64, 2: 8, 3: 4}
 """How long a window is along each long axis, by how many there are; windows overlap by half."""
 MOST_FEATURES: Final = 4096
-"""So many are left of those without an order."""
-SHORT: Final = 4
-"""Axes that are no longer, such as channels, are not cut."""
+"""So many features without an order are left, or of more than three long axes."""
 ROUNDED: Final = 8
 """Differences of so many times the precision of the values are rounding errors."""
 
@@ -82,12 +82,14 @@ def _view(values: NDArray, windows: NDArray, alike: bool, mean: NDArray, unit: f
 def laid_out(x: NDArray, shape: tuple[int, ...]) -> NDArray:
     """Return features (n, d) as maps (n, 1, …) of that shape, in which neighbours are averaged where they are many.
 
-    Where features agree that are averaged, distances stay.
+    Where features agree that are averaged, distances stay. Of more than three long axes, they stay features.
     """
+    longer = _longer(shape)
+    if longer not in MOST:
+        return pooled(x)
     maps = x.reshape(len(x), 1, *shape)
-    most = MOST.get(sum(length > SHORT for length in shape), 32)
     for axis, length in enumerate(maps.shape[1:], start=1):
-        maps = _averaged(maps, axis, -(-length // most))
+        maps = _averaged(maps, axis, -(-length // MOST[longer]))
     return maps
 
 
@@ -107,12 +109,16 @@ def _averaged(x: NDArray, axis: int, block: int) -> NDArray:
 
 def _windows(shape: tuple[int, ...]) -> NDArray:
     """Return the positions of the features of each window, (w, k)."""
-    longer = sum(length > SHORT for length in shape)
-    sides = [length if length <= SHORT else min(length, WINDOW.get(longer, 2)) for length in shape]
+    sides = [length if length <= SHORT else min(length, WINDOW[_longer(shape)]) for length in shape]
     offsets = [_offsets(length, side) for length, side in zip(shape, sides, strict=True)]
     inner = np.ravel_multi_index(np.indices(sides).reshape(len(sides), -1), shape)
     first = np.ravel_multi_index(np.array(list(itertools.product(*offsets))).T, shape)
-    return first[:, None] + inner
+    return np.add.outer(first, inner)
+
+
+def _longer(shape: tuple[int, ...]) -> int:
+    """Return how many axes are long; of features, one is."""
+    return max(sum(length > SHORT for length in shape), 1)
 
 
 def _offsets(length: int, side: int) -> list[int]:

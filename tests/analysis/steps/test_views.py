@@ -88,7 +88,7 @@ def test_windows_cover_every_feature(shape: tuple[int, ...]) -> None:
         np.testing.assert_allclose(view.values.mean(0), 0, atol=1e-6)
 
 
-BLOCKS: Final = {(64, 64): (2, 2), (5000,): (5,), (3, 96, 40): (1, 3, 2), (70, 33, 64): (3, 2, 2)}
+BLOCKS: Final = {(64, 64): (2, 2), (5000,): (5,), (3, 96, 40): (1, 3, 2), (70, 17, 32): (5, 2, 2)}
 
 
 @pytest.mark.parametrize("shape", BLOCKS, ids=str)
@@ -104,6 +104,13 @@ def test_where_neighbours_agree_averaging_keeps_distances(shape: tuple[int, ...]
     maps = laid_out(flat, shape)
     assert maps.shape[2:] == tuple(sizes)
     np.testing.assert_allclose(pdist(maps.reshape(4, -1)), pdist(flat))
+
+
+@pytest.mark.parametrize("shape", [(64, 40, 40), (9, 9, 9, 9), (9999,), (3, 200, 200)], ids=str)
+def test_large_maps_are_searched_in_a_few_thousand_features(shape: tuple[int, ...]) -> None:
+    maps = laid_out(np.random.default_rng(0).normal(size=(3, int(np.prod(shape)))), shape)
+    assert maps[0].size <= 4096
+    assert sum(view.windows.size for view in views(maps)) <= 1e5
 
 
 def test_neighbours_that_have_no_order_are_averaged_alike() -> None:
