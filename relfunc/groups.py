@@ -1,4 +1,4 @@
-"""Groups: a netCDF-4 file as a tree whose groups are opened when they are asked for.
+"""Groups: trees whose groups are opened, or made, when they are asked for; above all those of a netCDF-4 file.
 
 netCDF reads about every variable of a file before it gives the first, which takes seconds where there are thousands.
 HDF5 does not. What a group holds is decoded by xarray. A group with anything that relfunc does not write itself, such
@@ -8,7 +8,7 @@ as strings of any length, types that somebody defined or dimensions without a li
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -75,13 +75,56 @@ def open_tree(
     except BaseException:
         source.close()
         raise
+
+    def opened(key: str) -> xr.DataTree:
+        before(key)
+        node = source.group(key)
+        check(key, node)
+        return node
+
     tree = xr.DataTree(data)
     tree.encoding["source"] = source.path
-    # The one private thing of xarray that is needed here: where a node keeps its children, and a child its parent.
-    children = _Children(tree, groups, source, check, before)
-    tree._children = children  # pyright: ignore[reportAttributeAccessIssue]
-    tree.set_close(partial(_close, source, children))
+    tree.set_close(partial(_close, source, _adopted(tree, groups, opened, source.attributes)))
     return tree
+
+
+def deferred(
+    data: xr.Dataset, groups: Mapping[str, Mapping[str, Any]], made: Callable[[str], xr.DataTree]
+) -> xr.DataTree:
+    """Return a tree whose children are made when they are asked for.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        What stands in its root; no coordinates, which children would have to agree with.
+    groups : mapping
+        The attributes of each child, by its name.
+    made : callable
+        Makes the child of a name, once.
+
+    Returns
+    -------
+    xarray.DataTree
+        Asking for all children, as by ``tree.children.values()``, makes all; and so does pickling or copying it.
+
+    Examples
+    --------
+    >>> tree = deferred(xr.Dataset(), {"a": {"k": 1}}, lambda key: xr.DataTree(xr.Dataset({"x": 2}, attrs={"k": 1})))
+    >>> attribute(tree, "k"), tree["a/x"].item()
+    ({'a': 1}, 2)
+    """
+    tree = xr.DataTree(data)
+    _adopted(tree, list(groups), made, lambda key, name: {name: groups[key][name]} if name in groups[key] else {})
+    return tree
+
+
+def _adopted(
+    tree: xr.DataTree, groups: list[str], opened: Callable[[str], xr.DataTree], attributes: "_Attributes"
+) -> "_Children":
+    """Give a tree children. Where it keeps them, and a child its parent, is all that is used of xarray's private."""
+    children = _Children(tree, groups, opened, attributes)
+    tree._children = children  # pyright: ignore[reportAttributeAccessIssue]
+    return children
 
 
 def attribute(tree: xr.DataTree, name: str) -> dict[str, Any]:
@@ -102,18 +145,17 @@ class _UnusualError(Exception):
     """There is something in a group that is left to xarray."""
 
 
+_Attributes = Callable[[str, str], dict[str, Any]]
+"""Takes the names of a group and of an attribute; returns the attribute by its name, if the group has it."""
+
+
 class _Children(MutableMapping[str, xr.DataTree]):
-    """Groups of a file's root by their names, each opened when it is asked for."""
+    """Groups of a tree's root by their names, each opened when it is asked for."""
 
     def __init__(
-        self,
-        tree: xr.DataTree,
-        groups: list[str],
-        source: "_Source",
-        check: Check,
-        before: Callable[[str], None],
+        self, tree: xr.DataTree, groups: list[str], opened: Callable[[str], xr.DataTree], attributes: _Attributes
     ) -> None:
-        self._tree, self._source, self._check, self._before = tree, source, check, before
+        self._tree, self._opened, self._attributes = tree, opened, attributes
         self._nodes: dict[str, xr.DataTree | None] = dict.fromkeys(groups)
         self._lock = threading.RLock()
 
@@ -124,9 +166,7 @@ class _Children(MutableMapping[str, xr.DataTree]):
         with self._lock:
             node = self._nodes[key]
             if node is None:
-                self._before(key)
-                node = self._source.group(key)
-                self._check(key, node)
+                node = self._opened(key)
                 node.name, node._parent = key, self._tree
                 self._nodes[key] = node
             return node
@@ -157,7 +197,7 @@ class _Children(MutableMapping[str, xr.DataTree]):
     def attribute(self, name: str) -> dict[str, Any]:
         found = {}
         for key, node in self._nodes.items():
-            attrs = self._source.attributes(key, name) if node is None else node.attrs
+            attrs = self._attributes(key, name) if node is None else node.attrs
             if name in attrs:
                 found[key] = attrs[name]
         return found

@@ -10,7 +10,7 @@ import xarray as xr
 
 from relfunc import groups
 from relfunc.files.trees import write_tree
-from relfunc.groups import attribute, open_tree
+from relfunc.groups import attribute, deferred, open_tree
 
 TIMES = pd.date_range("2020-01-01", periods=3)
 WRITTEN = {
@@ -273,7 +273,27 @@ def test_a_group_left_to_xarray_is_that_of_the_file_that_was_opened(tmp_path):
 def test_what_is_missing_in_a_file_names_the_file(two, tmp_path):
     with open_tree(two) as tree:
         x = tree["b/x"]
-        for place, ask in (("b/no", lambda: x), ("no", lambda: tree._children._source.group("no"))):
+        for place, ask in (("b/no", lambda: x), ("no", lambda: tree._children._opened("no"))):
             x.variable._data.array.array.array._path = "b/no"
             with pytest.raises(OSError, match=f"{place} in {two} cannot be read .*open it again"):
                 np.asarray(ask())
+
+
+def test_children_are_made_once_and_when_they_are_asked_for():
+    made = []
+
+    def make(key):
+        made.append(key)
+        return xr.DataTree.from_dict({"/": xr.Dataset({"x": 1}, attrs={"k": key}), "/below": xr.Dataset()})
+
+    tree = deferred(xr.Dataset(attrs={"of": "all"}), {"a": {"k": "a"}, "b": {"k": "b"}, "c": {}}, make)
+    assert list(tree.children) == ["a", "b", "c"]
+    assert "b" in tree.children
+    assert attribute(tree, "k") == {"a": "a", "b": "b"}
+    assert made == []
+    assert tree["b/x"].item() == 1
+    assert tree["b"].parent is tree
+    assert tree["b/below"].path == "/b/below"
+    assert made == ["b"]
+    assert {node.path for node in tree.subtree} == {"/", "/a", "/a/below", "/b", "/b/below", "/c", "/c/below"}
+    assert sorted(made) == ["a", "b", "c"]
