@@ -1,4 +1,4 @@
-"""An analysis of many categories: writing it, opening it again, and the viewer on it, as the categories grow."""
+"""An analysis of many categories: writing it, opening it, the viewer on it, and running it again from its store."""
 
 import os
 import tempfile
@@ -10,8 +10,10 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
+import analysis
 import relfunc as rf
 import viewer
+from analysis.roles import result
 from relfunc.files.netcdf import save
 from viewer.opening import opened
 from viewer.project.project import Project
@@ -22,8 +24,9 @@ EACH: Final = 20
 """Samples of a category."""
 WRITTEN: Final = "write and reopen"
 OPENED: Final = "viewer opens"
-TARGETS: Final = {WRITTEN: 10.0, OPENED: 1.0}
-"""Seconds that may pass at a thousand categories."""
+WARM: Final = "run, all in the store"
+TARGETS: Final = {WRITTEN: 10.0, OPENED: 1.0, WARM: 2.0}
+"""Seconds that may pass at a thousand categories; of running again, those of the processor."""
 
 
 def run(quick: bool, device: str = "cpu") -> list[dict[str, Any]]:
@@ -34,7 +37,7 @@ def run(quick: bool, device: str = "cpu") -> list[dict[str, Any]]:
         _measured(_written(Path(folder) / "warm", 2), 2)  # imports, and what numba has compiled
         before: dict[str, tuple[float, float]] = {}
         for n in (10, 100) if quick else (10, 100, 1000):
-            found = _measured(_written(Path(folder) / str(n), n), n)
+            found = _measured(_written(Path(folder) / str(n), n), n) | _again(Path(folder) / f"{n} again", n)
             rows += [_row(n, what, taken, before.get(what)) for what, taken in found.items()]
             before = found
     return rows
@@ -45,7 +48,7 @@ def _row(n: int, what: str, taken: tuple[float, float], before: tuple[float, flo
     if before is not None:
         row["cpu growth by 10"] = taken[1] / max(before[1], 0.01)
     if n == 1000 and what in TARGETS:
-        row |= {"target": f"≤ {TARGETS[what]:g} s", "met": taken[0] <= TARGETS[what]}
+        row |= {"target": f"≤ {TARGETS[what]:g} s", "met": taken[what == WARM] <= TARGETS[what]}
     return row
 
 
@@ -62,6 +65,43 @@ def _measured(folder: Path, n: int) -> dict[str, tuple[float, float]]:
     found[OPENED] = _time(lambda: _listed(folder, n))
     found["first map"] = _time(lambda: _shown(folder))
     return found
+
+
+def _again(folder: Path, n: int) -> dict[str, tuple[float, float]]:
+    """Run a plan whose results are as many as those of :func:`analysis.spray`, twice with one store."""
+    each, rng = 50, np.random.default_rng(0)
+    variables = {
+        "attribution": (("sample", "channel", "y", "x"), rng.random((n * each, 1, 32, 32), np.float32)),
+        "prediction": (("sample", "class"), rng.random((n * each, n), np.float32)),
+        "label": ("sample", rng.permutation(np.arange(n * each) % n)),
+    }
+    data = xr.Dataset(variables, {"sample": np.arange(n * each), "class": [f"class {k}" for k in range(n)]})
+    plan, store = analysis.step(_results), analysis.Store(folder)
+
+    def again(out: Path | None = None) -> xr.DataTree:
+        return analysis.run(plan, data, store=store, out=out, progress=False)
+
+    found = {"run, nothing in the store": _time(again), WARM: _time(again)}
+    found[f"{WARM}, and write"] = _time(lambda: again(folder / "analysis.nc"))
+    found[f"{WARM}, and look at every category"] = _time(lambda: [node.sizes for node in again().subtree])
+    return found
+
+
+def _results(data: xr.Dataset) -> xr.Dataset:
+    """Return random numbers as results of every kind."""
+    n, rng, names = data.sizes["sample"], np.random.default_rng(0), [f"kmeans-{k:02d}" for k in range(2, 9)]
+    both, cuts = ("clustering", "cluster"), (*names, "apart")
+    labels = {name: result("clustering", ("sample",), rng.integers(0, 8, n, np.int32)) for name in cuts}
+    of_each = ("separability", "silhouette", "noise")
+    scores = {name: result("score", ("clustering",), rng.random(len(cuts))) for name in of_each}
+    scores |= {name: result("score", both, rng.random((len(cuts), 8))) for name in ("cluster_separability", "size")}
+    scores |= {name: result("score", (), rng.random()) for name in ("eigengap", "n_strategies", "margin")}
+    scores["margin_chance"] = result("score", ("surrogate",), rng.random(20))
+    found = {
+        "spectral": result("embedding", ("sample", "eigen"), rng.random((n, 16))),
+        "eigenvalue": result("eigenvalue", ("eigen",), rng.random(16)),
+    }
+    return xr.Dataset(found | labels | scores, {"clustering": list(cuts), "cluster": np.arange(8)})
 
 
 def _listed(folder: Path, n: int) -> None:

@@ -5,14 +5,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import xarray as xr
-
-from ..plan.tree import Chain, Each, Plan, without_places
-from .lineage import Node, expanded, gathered, results, source_node
+from ..plan.tree import Chain, Each, Plan
+from .lineage import Category, Node, computed, expanded, results, source_node
 from .store import Store
-
-Category = tuple[str, xr.Dataset]
-"""The name of a category's group, and its data or its results."""
 
 
 def on_cluster(plan: Plan, parts: Iterator[Category], store: Store | None, client: Any) -> Iterator[Category]:
@@ -20,19 +15,19 @@ def on_cluster(plan: Plan, parts: Iterator[Category], store: Store | None, clien
     from dask import config
     from distributed import as_completed
 
-    plan = without_places(plan)
     store = Store(store.path.resolve()) if store else None
     # what is sent goes with its task: were it kept by a worker, it would be lost with it
     with config.set({"distributed.admin.large-graph-warning-threshold": sys.maxsize}):
-        tasks = {}
-        for name, part in parts:
-            state = client.submit(source_node, part, name, store, pure=False)
-            tasks[client.submit(gathered, _submitted(plan, state, store, client), store, pure=False)] = name
+        tasks = []
+        for part in parts:
+            state = client.submit(source_node, part, store, pure=False)
+            end = _submitted(plan, state, store, client)
+            tasks.append(client.submit(computed, part.name, end, store, pure=False))
     try:
         for task in as_completed(tasks):
-            yield tasks[task], task.result()
+            yield task.result()
     finally:
-        client.cancel(list(tasks))
+        client.cancel(tasks)
 
 
 def _submitted(plan: Plan, state: Any, store: Store | None, client: Any) -> Any:
@@ -62,7 +57,7 @@ def _segments(plan: Plan) -> Iterator[Chain | Each]:
 
 def _advanced(plan: Plan, state: tuple[Node, ...], store: Store | None) -> tuple[Node, ...]:
     """Return the nodes after a plan, computed where that is needed to know their results."""
-    end = expanded(plan, state, keyed=store is not None)
+    end = expanded(plan, state)
     for node in end[len(state) :]:
         results(node, store)
     return end

@@ -17,12 +17,14 @@ from relfunc.text import group_names
 
 from ..errors import DataError, PlanError, listed
 from ..plan.toml import to_toml
-from ..plan.tree import Plan
+from ..plan.tree import Plan, without_places
 from .category import members_of
-from .distributed import Category, on_cluster
-from .layout import layout
-from .lineage import expanded, gathered, source_node
+from .distributed import on_cluster
+from .keys import Digest
+from .layout import laid_out
+from .lineage import Category, computed, expanded, keyed, source_node
 from .store import Store
+from .whole import recalled
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,8 @@ def run(
     categories : sequence of str, optional
         Only these.
     store : Store, optional
-        Where results are looked up and kept.
+        Where results are looked up and kept. Those of a run that was made before are read at once, and a category of
+        the tree is laid out when it is asked for.
     workers : int
         How many categories are computed at the same time, each in a process of its own.
     client : distributed.Client, optional
@@ -99,13 +102,13 @@ def run(
     if schema.SAMPLE not in data.coords:
         data = data.assign_coords({schema.SAMPLE: np.arange(data.sizes[schema.SAMPLE])})
     members = members_of(data, by)
-    keyed = list(zip(group_names(name for name, _ in members), members, strict=True))
+    named = list(zip(group_names(name for name, _ in members), members, strict=True))
     _check_known(categories, [name for name, _ in members], by)
     if categories is not None:
-        keyed = [one for name in dict.fromkeys(categories) for one in keyed if one[1][0] == name]
+        named = [one for name in dict.fromkeys(categories) for one in named if one[1][0] == name]
     present: dict[str, tuple[str, np.ndarray]] = {}
     empty: list[str] = []
-    for key, (name, index) in keyed:
+    for key, (name, index) in named:
         if index.size:
             present[key] = name, index
         else:
@@ -115,13 +118,29 @@ def run(
     if not present:
         raise DataError("run: no category has any samples")
     source = _without_attrs(data.drop_vars(schema.INPUT, errors="ignore"))
-    parts = ((key, source.isel({schema.SAMPLE: as_slice(index)})) for key, (_, index) in present.items())
-    computed = _side_by_side(plan, parts, store, workers) if client is None else on_cluster(plan, parts, store, client)
-    found = dict(tqdm(computed, "categories", total=len(present), disable=None if progress else True))
-    nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=_attrs(plan, by, empty))}
-    for key, (name, index) in present.items():
-        nodes |= layout(key, name, index, data[schema.SAMPLE][index], found[key])
-    tree = xr.DataTree.from_dict(nodes)
+    steps = keyed(without_places(plan)) if store else without_places(plan)
+    indices = [index for _, index in present.values()]
+    whole = recalled(steps, source, indices, store) if store and len(present) > 1 else None
+    parts = (Category(key, source.isel({schema.SAMPLE: as_slice(index)})) for key, (_, index) in present.items())
+    found: dict[str, Category] = {}
+    known: dict[str, Digest] = {}
+    with tqdm(desc="categories", total=len(present), disable=None if progress else True) as bar:
+        todo = whole.missing(parts, known) if whole else parts
+        done = (
+            on_cluster(steps, todo, store, client) if client is not None else _side_by_side(steps, todo, store, workers)
+        )
+        for one in done:
+            found[one.name] = one
+            bar.update(len(found) + len(known) - bar.n)
+        bar.update(len(found) + len(known) - bar.n)
+
+    def results(key: str) -> xr.Dataset:
+        return whole.results(known[key]) if whole and key in known else found[key].data
+
+    root = xr.Dataset(attrs=_attrs(plan, by, empty))
+    tree = laid_out(root, present, data[schema.SAMPLE].values, results, later=known)
+    if whole:
+        whole.keep(found.values(), known.values())
     if out is not None:
         save(tree, out)
     return tree
@@ -129,13 +148,13 @@ def run(
 
 def _side_by_side(plan: Plan, parts: Iterator[Category], store: Store | None, workers: int) -> Iterator[Category]:
     """Compute the categories on this machine."""
-    jobs = (joblib.delayed(_category)(plan, part, name, store) for name, part in parts)
+    jobs = (joblib.delayed(_category)(plan, part, store) for part in parts)
     return cast(Iterator[Category], joblib.Parallel(n_jobs=workers, return_as="generator")(jobs))
 
 
-def _category(plan: Plan, source: xr.Dataset, name: str, store: Store | None) -> Category:
+def _category(plan: Plan, part: Category, store: Store | None) -> Category:
     """Run a plan on one category and return its results."""
-    return name, gathered(expanded(plan, source_node(source, name, store), keyed=store is not None), store)
+    return computed(part.name, expanded(plan, source_node(part, store)), store)
 
 
 def _without_attrs(data: xr.Dataset) -> xr.Dataset:

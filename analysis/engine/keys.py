@@ -11,7 +11,7 @@ from typing import Any
 from relfunc.keys.code import PROJECT, package
 from relfunc.keys.values import Digest, described, digest, of_source
 
-__all__ = ["Digest", "of_code", "of_source", "of_step"]
+__all__ = ["Digest", "digest", "of_call", "of_code", "of_result", "of_source", "of_step"]
 
 
 def of_step(function: Callable[..., Any], params: Mapping[str, Any], inputs: tuple[Digest, ...]) -> Digest:
@@ -40,8 +40,18 @@ def of_step(function: Callable[..., Any], params: Mapping[str, Any], inputs: tup
     >>> of_step(len, {}, ()) == of_step(len, {}, ("other",))
     False
     """
+    return of_result(of_call(function, params), inputs)
+
+
+def of_call(function: Callable[..., Any], params: Mapping[str, Any]) -> Digest:
+    """Key of a step by itself, its code and its parameters, whatever it is given; see :func:`of_step`."""
     given = [(name, described(params[name], f"parameter {name}")) for name in sorted(params)]
-    return digest("step", of_code(function), given, inputs)
+    return digest("call", of_code(function), given)
+
+
+def of_result(call: Digest, inputs: tuple[Digest, ...]) -> Digest:
+    """Key of a step's result: of the step by itself, and of what it is given."""
+    return digest("step", call, inputs)
 
 
 def of_code(function: Callable[..., Any]) -> Digest:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Iterable
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -16,7 +16,7 @@ from relfunc.keys import blocks
 from relfunc.schema import ATTRIBUTION, SAMPLE
 
 from ..errors import DataError, PlanError
-from ..plan.tree import Chain, Each, Place, Plan, Step, name_of, without_places
+from ..plan.tree import Chain, Each, Place, Plan, Step, name_of
 from ..roles import ROLE, ROLES, is_per_sample, is_transient, merged
 from . import keys
 from .store import Store
@@ -55,35 +55,66 @@ class Node:
         return object.__sizeof__(self) + sum(values.nbytes for values in self.memory.values())
 
 
-def source_node(source: xr.Dataset, name: str, store: Store | None) -> tuple[Node, ...]:
-    """Check a category's data; what of it is larger than a block stays where it is until a step asks for it."""
-    small = [variable for variable, values in source.variables.items() if values.nbytes <= blocks.BYTES]
-    source = source.assign(source[small].load().variables)
-    _check_finite(source, name)
-    return (Node(keys.of_source(source) if store else None, memory={"": source}),)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Keyed(Step):
+    """A step with the key of its code and parameters, which takes milliseconds to find."""
+
+    key: str = ""
 
 
-def expanded(plan: Plan, state: tuple[Node, ...], *, keyed: bool) -> tuple[Node, ...]:
-    """Return the nodes after a plan, given those before it; nothing is computed."""
-    return _expanded(without_places(plan), state, keyed)
+class Category(NamedTuple):
+    """The name of a category's group; its data, or its results; and the key of its data, if they were read."""
+
+    name: str
+    data: xr.Dataset
+    key: str | None = None
 
 
-def _expanded(plan: Plan, state: tuple[Node, ...], keyed: bool) -> tuple[Node, ...]:
+def keyed(plan: Plan) -> Plan:
+    """Return a plan whose steps know their keys, for one run: code that is edited later is another's."""
     match plan:
         case Step():
-            return (*state, _node((plan,), state, keyed))
+            return Keyed(plan.function, plan.params, keys.of_call(plan.function, _bound(plan)))
+        case Chain(plans) | Each(plans):
+            return type(plan)(tuple(map(keyed, plans)))
+        case Place(_, inside):
+            return keyed(inside)
+
+
+def source_node(source: Category, store: Store | None) -> tuple[Node, ...]:
+    """Check a category's data; what of it is larger than a block stays where it is until a step asks for it."""
+    for values in source.data.variables.values():
+        if values.nbytes <= blocks.BYTES:
+            values.load()
+    key = source.key
+    if key is None:
+        _check_finite(source.data, source.name)
+        key = keys.of_source(source.data) if store else None
+    return (Node(key, memory={"": source.data}),)
+
+
+def computed(name: str, end: tuple[Node, ...], store: Store | None) -> Category:
+    """Return the results of a category, given its last nodes."""
+    return Category(name, gathered(end, store), end[0].key)
+
+
+def expanded(plan: Plan, state: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Return the nodes after a plan, given those before it; nothing is computed."""
+    match plan:
+        case Step():
+            return (*state, _node((plan,), state))
         case Chain(plans):
             for one_by_one, group in groupby(plans, _is_per_sample):
                 if one_by_one:
-                    state = (*state, _node(tuple(step for step in group if isinstance(step, Step)), state, keyed))
+                    state = (*state, _node(tuple(step for step in group if isinstance(step, Step)), state))
                     continue
                 for inner in group:
-                    state = _expanded(inner, state, keyed)
+                    state = expanded(inner, state)
             return state
         case Each(plans):
-            return joined(state, [_expanded(inner, state, keyed) for inner in plans])
+            return joined(state, [expanded(inner, state) for inner in plans])
         case Place(_, inside):
-            return _expanded(inside, state, keyed)
+            return expanded(inside, state)
 
 
 def joined(state: tuple[Node, ...], ends: Iterable[tuple[Node, ...]]) -> tuple[Node, ...]:
@@ -151,12 +182,13 @@ def _check_finite(source: xr.Dataset, category: str) -> None:
         )
 
 
-def _node(steps: tuple[Step, ...], state: tuple[Node, ...], keyed: bool) -> Node:
-    if not keyed:
-        return Node(None, steps, state)
-    inputs = tuple(str(node.key) for node in state)
+def _node(steps: tuple[Step, ...], state: tuple[Node, ...]) -> Node:
+    """Return the node of steps; its key is that of the last, and tells which nodes it sees only the results of."""
+    inputs = tuple(f"{node.key}{' results' * node.results_only}" for node in state)
     for step in steps:
-        inputs = (*inputs, keys.of_step(step.function, _bound(step), inputs))
+        if not isinstance(step, Keyed):
+            return Node(None, steps, state)
+        inputs = (*inputs, keys.of_result(step.key, inputs))
     return Node(inputs[-1], steps, state)
 
 
