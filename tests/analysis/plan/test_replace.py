@@ -8,7 +8,7 @@ import xarray as xr
 
 import analysis
 from analysis import PlanError, chain, each, place, plan, replace, run, spray, step
-from analysis.engine.lineage import Node, expanded
+from analysis.engine.lineage import Node, expanded, keyed
 from analysis.plan import Chain, Each, Plan, Step
 
 from ..data import attributions
@@ -66,7 +66,7 @@ def by_hand(name: str, inside: bool, k: int, new: tuple[Plan, ...]) -> tuple[str
 
 
 def keys(plan_: Plan) -> list[str | None]:
-    return [node.key for node in expanded(plan_, (Node("the data"),), keyed=True)]
+    return [node.key for node in expanded(keyed(plan_), (Node("the data"),))]
 
 
 def assert_same(found: Plan, expected: Plan) -> None:
