@@ -5,6 +5,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from analysis.results.words import p_words
+
 from ..draw.colouring import BY, SCORE
 from ..project.project import Project, axes, categories, clustering_names, embedding_names
 from ..project.scores import SEPARABILITY, Ranked, measures, ranking, score_names
@@ -155,13 +157,13 @@ def verdict(p_value: float) -> str:
     Examples
     --------
     >>> [verdict(p) for p in (0.00004, 0.0312, 0.4, np.nan)]
-    ['stands apart, p < 0.001', 'stands apart, p = 0.03', 'no more than chance', 'cannot be told from chance']
+    ['stands apart, p < 0.0001', 'stands apart, p = 0.031', 'no more than chance', 'cannot be told from chance']
     """
     if np.isnan(p_value):
         return "cannot be told from chance"
     if p_value > LEVEL:
         return "no more than chance"
-    return f"stands apart, p {'< 0.001' if p_value < 0.001 else f'= {p_value:.1g}'}"
+    return f"stands apart, {p_words(p_value)}"
 
 
 def clear_classes(classes: Classes, _: str) -> None:
