@@ -17,6 +17,11 @@ BEYOND: Final = 2.0
 
 Kinds of coarse handwriting, all of 8 × 8 pixels, exceed them by so much."""
 
+FREEDOM: Final = 10
+"""Degrees of freedom of a t distribution whose tail is as thick as that of maps without groups, at most.
+
+How far the rarest of them exceed what is usual, many categories tell no better than few."""
+
 
 class Chance(NamedTuple):
     """What the largest margin of each category is by chance: log(1 + exp m) has a scaled t distribution.
@@ -78,7 +83,7 @@ def chance(margin: NDArray, surrogates: NDArray) -> Chance:
     for here in np.flatnonzero(np.isfinite(level)):
         others = np.delete(excess, here)
         mean, variance, weight = _pooled(others[np.isfinite(others)])
-        found.location[here], found.freedom[here] = level[here] + mean, weight
+        found.location[here], found.freedom[here] = level[here] + mean, min(weight, FREEDOM)
         found.scale[here] = np.sqrt(variance * (1 + 1 / weight) + spread)
     return found
 
