@@ -316,21 +316,31 @@ def _starts(view: View, parts: Components, smallest: int) -> NDArray:
 
 
 def _beyond_gaps(x: NDArray, smallest: int) -> tuple[NDArray, NDArray]:
-    """Return the margin of the samples beyond the widest gap along each feature (n, d), and who they are, (n, d)."""
-    n = len(x)
+    """Return the margin of the samples beyond the widest gap along each feature (n, d), and who they are, (n, d).
+
+    Samples of the same value stay together; where that leaves no group, the margin is −∞, and all are beyond.
+    """
+    n, d = x.shape
     ascending = np.sort(x, axis=0).astype(np.float64)
-    best, bound = np.full(x.shape[1], -np.inf), np.zeros(x.shape[1])
-    upper = np.zeros(x.shape[1], dtype=bool)
+    best, bound = np.full(d, -np.inf), np.full(d, -np.inf)
+    upper = np.ones(d, dtype=bool)
     for above, ordered in ((True, ascending[::-1]), (False, -ascending)):
         total, square = ordered.cumsum(0), np.square(ordered).cumsum(0)
-        for m in _sizes(smallest, n // 2):
-            erring = round(ERRING * m)
-            within = square[-1] - total[m - 1] ** 2 / m - (total[-1] - total[m - 1]) ** 2 / (n - m)
-            gap = ordered[m - 1 - erring] - ordered[min(m + erring, n - 1)]
-            margin = _in_deviations(gap, within, n, m)
+        ends = np.where(ordered[1:] < ordered[:-1], np.arange(1, n)[:, None], n)
+        ends = np.minimum.accumulate(np.concatenate([ends, np.full((1, d), n)])[::-1], axis=0)[::-1]
+        for size in _sizes(smallest, n // 2):
+            m = np.minimum(ends[size - 1], n - 1)
+            first, erring = _at(total, m - 1), np.round(ERRING * m).astype(int)
+            within = square[-1] - first**2 / m - (total[-1] - first) ** 2 / (n - m)
+            gap = _at(ordered, m - 1 - erring) - _at(ordered, np.minimum(m + erring, n - 1))
+            margin = np.where(ends[size - 1] <= n // 2, _in_deviations(gap, within, n, m), -np.inf)
             wider = margin > best
-            best[wider], bound[wider], upper[wider] = margin[wider], ordered[m - 1][wider], above
+            best[wider], bound[wider], upper[wider] = margin[wider], ordered[size - 1][wider], above
     return best, np.where(upper, x, -x) >= bound
+
+
+def _at(values: NDArray, position: NDArray) -> NDArray:
+    return np.take_along_axis(values, position[None], 0)[0]
 
 
 def _sizes(smallest: int, most: int) -> list[int]:
