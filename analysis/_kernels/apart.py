@@ -40,6 +40,8 @@ RESOLVED: Final = 1e-3
 class Groups(NamedTuple):
     """Groups, each at most half of the samples, the one with the largest margin first.
 
+    Of two halves, one is a group, and the other is the rest.
+
     Parameters
     ----------
     inside : ndarray of bool, shape (n, c)
@@ -92,7 +94,7 @@ def rotated(maps: NDArray, rng: np.random.Generator) -> NDArray:
 
 
 def search(maps: NDArray, *, ridge: float, smallest: int) -> Groups:
-    """Return the groups that stay the same when they are fitted anew.
+    """Return the groups that stay the same when they are fitted anew, and what others are after a few rounds.
 
     Parameters
     ----------
@@ -126,7 +128,8 @@ def _searched(view: View, number: int, ridge: float, smallest: int) -> Groups:
     n, parts = len(view.values), _components(view, ridge)
     settled = _settled(parts, _starts(view, parts, smallest), smallest)
     inside, projection = (np.moveaxis(one, 1, 0).reshape(n, -1) for one in (settled, _projected(parts, settled)))
-    larger = inside.sum(0) > n / 2
+    size = inside.sum(0)
+    larger = (2 * size > n) | ((2 * size == n) & inside[0])
     inside, projection = inside ^ larger, np.where(larger, -projection, projection)
     enough = inside.sum(0) >= smallest
     where = np.column_stack([np.full(inside.shape[1], number), np.repeat(parts.number, settled.shape[2])])
@@ -349,7 +352,10 @@ def _sizes(smallest: int, most: int) -> list[int]:
 
 
 def _settled(parts: Components, moving: NDArray, smallest: int) -> NDArray:
-    """Fit the groups of each window anew, (w, n, s), until they stay the same."""
+    """Fit the groups of each window anew, (w, n, s), until they stay the same, or for 15 rounds.
+
+    Where nothing stands apart, most of them swap sides between the same two groups without an end.
+    """
     n = moving.shape[1]
     for _ in range(ROUNDS):
         projection, size = _projected(parts, moving), moving.sum(1, keepdims=True).clip(1, n - 1)

@@ -179,6 +179,16 @@ def test_samples_of_the_same_value_are_on_the_same_side_of_a_gap(high: int, low:
     assert all(int(count) in (sizes if proper else {60}) for count in inside.sum(0))
 
 
+@pytest.mark.parametrize("n", [10, 24, 60])
+def test_two_halves_are_one_group_and_the_rest(n: int) -> None:
+    x, half = normal(n), np.random.default_rng(n).permutation(n) % 2 == 0
+    x[half, :3] += 14
+    found = kernel.disjoint(kernel.search(x, ridge=1.0, smallest=5), most=GROUPS, least=2.0)
+    assert found.inside.sum(0).tolist() == [n // 2]
+    assert (found.inside[:, 0] == half).all() or (found.inside[:, 0] != half).all()
+    assert set(kernel.labels(found)) == {0, 1}
+
+
 # --- more samples than are searched, more groups than are told apart ----------------------------------
 
 
