@@ -40,6 +40,8 @@ RESOLVED: Final = 1e-3
 class Groups(NamedTuple):
     """Groups, each at most half of the samples, the one with the largest margin first.
 
+    Of two halves, one is a group, and the other is the rest.
+
     Parameters
     ----------
     inside : ndarray of bool, shape (n, c)
@@ -92,7 +94,7 @@ def rotated(maps: NDArray, rng: np.random.Generator) -> NDArray:
 
 
 def search(maps: NDArray, *, ridge: float, smallest: int) -> Groups:
-    """Return the groups that stay the same when they are fitted anew.
+    """Return the groups that stay the same when they are fitted anew, and what others are after a few rounds.
 
     Parameters
     ----------
@@ -126,7 +128,8 @@ def _searched(view: View, number: int, ridge: float, smallest: int) -> Groups:
     n, parts = len(view.values), _components(view, ridge)
     settled = _settled(parts, _starts(view, parts, smallest), smallest)
     inside, projection = (np.moveaxis(one, 1, 0).reshape(n, -1) for one in (settled, _projected(parts, settled)))
-    larger = inside.sum(0) > n / 2
+    size = inside.sum(0)
+    larger = (2 * size > n) | ((2 * size == n) & inside[0])
     inside, projection = inside ^ larger, np.where(larger, -projection, projection)
     enough = inside.sum(0) >= smallest
     where = np.column_stack([np.full(inside.shape[1], number), np.repeat(parts.number, settled.shape[2])])
@@ -316,21 +319,31 @@ def _starts(view: View, parts: Components, smallest: int) -> NDArray:
 
 
 def _beyond_gaps(x: NDArray, smallest: int) -> tuple[NDArray, NDArray]:
-    """Return the margin of the samples beyond the widest gap along each feature (n, d), and who they are, (n, d)."""
-    n = len(x)
+    """Return the margin of the samples beyond the widest gap along each feature (n, d), and who they are, (n, d).
+
+    Samples of the same value stay together; where that leaves no group, the margin is −∞, and all are beyond.
+    """
+    n, d = x.shape
     ascending = np.sort(x, axis=0).astype(np.float64)
-    best, bound = np.full(x.shape[1], -np.inf), np.zeros(x.shape[1])
-    upper = np.zeros(x.shape[1], dtype=bool)
+    best, bound = np.full(d, -np.inf), np.full(d, -np.inf)
+    upper = np.ones(d, dtype=bool)
     for above, ordered in ((True, ascending[::-1]), (False, -ascending)):
         total, square = ordered.cumsum(0), np.square(ordered).cumsum(0)
-        for m in _sizes(smallest, n // 2):
-            erring = round(ERRING * m)
-            within = square[-1] - total[m - 1] ** 2 / m - (total[-1] - total[m - 1]) ** 2 / (n - m)
-            gap = ordered[m - 1 - erring] - ordered[min(m + erring, n - 1)]
-            margin = _in_deviations(gap, within, n, m)
+        ends = np.where(ordered[1:] < ordered[:-1], np.arange(1, n)[:, None], n)
+        ends = np.minimum.accumulate(np.concatenate([ends, np.full((1, d), n)])[::-1], axis=0)[::-1]
+        for size in _sizes(smallest, n // 2):
+            m = np.minimum(ends[size - 1], n - 1)
+            first, erring = _at(total, m - 1), np.round(ERRING * m).astype(int)
+            within = square[-1] - first**2 / m - (total[-1] - first) ** 2 / (n - m)
+            gap = _at(ordered, m - 1 - erring) - _at(ordered, np.minimum(m + erring, n - 1))
+            margin = np.where(ends[size - 1] <= n // 2, _in_deviations(gap, within, n, m), -np.inf)
             wider = margin > best
-            best[wider], bound[wider], upper[wider] = margin[wider], ordered[m - 1][wider], above
+            best[wider], bound[wider], upper[wider] = margin[wider], ordered[size - 1][wider], above
     return best, np.where(upper, x, -x) >= bound
+
+
+def _at(values: NDArray, position: NDArray) -> NDArray:
+    return np.take_along_axis(values, position[None], 0)[0]
 
 
 def _sizes(smallest: int, most: int) -> list[int]:
@@ -339,7 +352,10 @@ def _sizes(smallest: int, most: int) -> list[int]:
 
 
 def _settled(parts: Components, moving: NDArray, smallest: int) -> NDArray:
-    """Fit the groups of each window anew, (w, n, s), until they stay the same."""
+    """Fit the groups of each window anew, (w, n, s), until they stay the same, or for 15 rounds.
+
+    Where nothing stands apart, most of them swap sides between the same two groups without an end.
+    """
     n = moving.shape[1]
     for _ in range(ROUNDS):
         projection, size = _projected(parts, moving), moving.sum(1, keepdims=True).clip(1, n - 1)

@@ -65,7 +65,7 @@ def apart(
     ridge : float
         Strength of the regularisation, as :func:`analysis.separability` takes it.
     smallest : int
-        Smaller groups are passed over; none has more than half of the samples.
+        Smaller groups are passed over; none has more than half of the samples that are searched.
     least : float
         Beside the group with the largest margin, others of at least this margin count; see :func:`analysis.chance`.
     most : int

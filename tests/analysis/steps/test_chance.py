@@ -157,6 +157,38 @@ def test_p_values_do_not_depend_on_the_number_of_samples() -> None:
     assert abs(np.corrcoef(rankdata(sizes[judged]), rankdata(p[judged]))[0, 1]) < 0.41
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("size", [7, 10, 12, 20, 25])
+def test_a_group_is_found_by_what_is_zero_in_all_others(size: int, sign: int) -> None:
+    """A cut between equal values has all samples on one side; it would take the place of the cut that is sought."""
+    rng = np.random.default_rng(size)
+    planted = rng.permutation(60) < size
+    mark = np.where(planted, rng.uniform(1.4, 2, 60), 0)
+    x = np.column_stack([3 * normal(60, 20, seed=size), sign * mark, np.zeros((60, 24))])
+    label = analysis.apart(dataset(x), ridge=1e-3)["apart"].values
+    assert max(f1_score(planted, label == k) for k in range(1, label.max() + 1)) >= 0.95
+
+
+@pytest.mark.parametrize(("high", "low"), [(11, 0), (10, 50), (31, 29), (0, 60), (4, 0), (12, 20)])
+def test_samples_of_the_same_value_are_on_the_same_side_of_a_gap(high: int, low: int) -> None:
+    x = np.repeat([2.0, 0.0, 1.0], [high, low, 60 - high - low])[:, None]
+    margin, inside = kernel._beyond_gaps(np.concatenate([x, -x], axis=1), 5)
+    sizes = {int((x <= value).sum()) for value in (0, 1)} | {60 - int((x <= value).sum()) for value in (0, 1)}
+    proper = any(5 <= size <= 30 for size in sizes)
+    assert (margin > 0).tolist() == [proper] * 2
+    assert all(int(count) in (sizes if proper else {60}) for count in inside.sum(0))
+
+
+@pytest.mark.parametrize("n", [10, 24, 60])
+def test_two_halves_are_one_group_and_the_rest(n: int) -> None:
+    x, half = normal(n), np.random.default_rng(n).permutation(n) % 2 == 0
+    x[half, :3] += 14
+    found = kernel.disjoint(kernel.search(x, ridge=1.0, smallest=5), most=GROUPS, least=2.0)
+    assert found.inside.sum(0).tolist() == [n // 2]
+    assert (found.inside[:, 0] == half).all() or (found.inside[:, 0] != half).all()
+    assert set(kernel.labels(found)) == {0, 1}
+
+
 # --- more samples than are searched, more groups than are told apart ----------------------------------
 
 
