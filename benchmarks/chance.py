@@ -61,7 +61,7 @@ def run(quick: bool, device: str = "cpu") -> list[dict[str, Any]]:
     rows += [row for name in (*ARTEFACTS, WRONG) for row in _power(name, list(planted(name, range(seeds))))]
     for name in ON_PHOTOGRAPHS:
         rows += _power(f"{name}, photographs", list(planted(name, range(seeds), photographs=True)))
-    by_size = [found for name in CURVED for found in curve(name, range(1 if quick else 3))]
+    by_size = [found for name in CURVED for found in curve(name, range(1 if quick else 2))]
     curved = [_curved(n, share, by_size) for n in COUNTS for share in SHARES]
     if not quick:
         keep(curved)
