@@ -181,7 +181,8 @@ def assigned(maps: NDArray, groups: Groups, others: NDArray, *, ridge: float) ->
         scores = part.scores[one]
         dual = scores @ ((scores.T @ (group - group.mean())) * part.weight[one, 0] / _above(part.square[one, 0]))
         x = view.values[:, view.windows[window]]
-        own = x @ (weight := x.T @ dual)
+        weight = x.T @ dual
+        own = x @ weight
         sides.append((weight, (own[group].mean() + own[~group].mean()) / 2))
     inside = np.zeros((len(others), len(sides)), dtype=bool)
     for start in range(0, len(others), BLOCK):

@@ -42,12 +42,18 @@ def _texture(maps: NDArray) -> None:
 MARKS: Final = {"spot": _spot, "texture": _texture}
 
 
-@pytest.mark.parametrize("mark", MARKS)
-def test_a_mark_is_found_that_whole_maps_do_not_show(mark: str) -> None:
-    maps, planted = bent(150), np.arange(150) % 10 == 0
+def marked(n: int, every: int, mark: str) -> tuple[NDArray, NDArray]:
+    """Maps, and which of them have the mark."""
+    maps, planted = bent(n), np.arange(n) % every == 0
     changed = maps[planted]
     MARKS[mark](changed)
     maps[planted] = changed
+    return maps, planted
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_mark_is_found_that_whole_maps_do_not_show(mark: str) -> None:
+    maps, planted = marked(150, 10, mark)
     data = features(maps)
     label = analysis.apart(data)["apart"].values
     assert max(f1_score(planted, label == k) for k in range(1, label.max() + 1)) >= 0.95
@@ -127,9 +133,6 @@ def test_other_samples_are_seen_as_the_first_ones_are() -> None:
 
 @pytest.mark.parametrize("mark", MARKS)
 def test_samples_that_were_not_drawn_are_assigned_in_the_same_view(mark: str) -> None:
-    maps, planted = bent(400), np.arange(400) % 5 == 0
-    changed = maps[planted]
-    MARKS[mark](changed)
-    maps[planted] = changed
+    maps, planted = marked(400, 5, mark)
     label = analysis.apart(features(maps), most=150)["apart"].values
     assert max(f1_score(planted, label == k) for k in range(1, label.max() + 1)) >= 0.95
