@@ -241,7 +241,7 @@ def _power(shown: Shown, table: xr.Dataset) -> Markup:
     measured = power.measured()
     would = [power.enough(share, measured) for share in PREVALENCES] if measured is not None else []
     needed = ", ".join(f"{n:,} for {share:.0%}" for share, n in zip(PREVALENCES, would, strict=False) if n is not None)
-    said = "How often a patch, watermark or border that a network relies on is found, by its share of the class, as measured"
+    said = "How often a patch, watermark or border that a network relies on is found, by its share of the class"
     last = f"; so many samples find it in 4 of 5 runs: {needed}." if needed else "."
     return joined(paragraph(said, last), shown.table(titles, body, "power/found"))
 

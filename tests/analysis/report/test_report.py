@@ -164,7 +164,7 @@ def test_power_is_told_where_it_was_measured(tmp_path, monkeypatch):
     monkeypatch.setattr("analysis.results.power.MEASURED", tmp_path / "power.csv")
     text, held = written(tmp_path, *run(per_class=20))
     np.testing.assert_allclose(held["power"]["found"], 0.25)
-    assert "How often an artefact is found" in text
+    assert "How often a patch, watermark or border that a network relies on is found" in text
     assert "500 for 5%, 500 for 10%, 500 for 20%" in text
     assert untraceable(text, held) == []
 
