@@ -70,7 +70,7 @@ def apart(
         Beside the group with the largest margin, others of at least this margin count; see :func:`analysis.chance`.
     most : int
         Of more samples than this, so many are drawn at random for the search; the discriminants assign the others.
-        Of copies, one has a part in it.
+        Of copies, one has a part in it, and the others are where it is.
     seed : int
         Seed of the draw.
     name : str
@@ -101,11 +101,12 @@ def apart(
     array([0, 1, 2, 3, 4, 5, 6, 7, 8])
     """
     x = _checked(data, of, "apart", ridge=ridge, smallest=smallest, most=most)
-    drawn = _drawn(x, most, seed)
+    drawn, seen, same = _drawn(x, most, seed)
     label = np.zeros(len(x), dtype=np.int32)
     groups = kernel.disjoint(kernel.search(x[drawn], ridge=ridge, smallest=smallest), most=GROUPS, least=least)
     label[drawn] = kernel.labels(groups)
-    left = np.setdiff1d(np.arange(len(x)), drawn)
+    label[seen] = label[same]
+    left = np.setdiff1d(np.arange(len(x)), seen)
     label[left] = kernel.labels(kernel.assigned(x[drawn], groups, x[left], ridge=ridge))
     return xr.Dataset({name: result(CLUSTERING_ROLE, (SAMPLE,), by_size(label), of=of, ridge=ridge, seed=seed)})
 
@@ -180,7 +181,7 @@ def chance(
     """
     counts = {"surrogates": surrogates, "subsamples": subsamples}
     x = _checked(data, of, "chance", ridge=ridge, smallest=smallest, most=most, **counts)
-    drawn = _drawn(x, most, seed)
+    drawn = _drawn(x, most, seed)[0]
     flat = x.reshape(len(x), -1)
     # categories of one size would otherwise have the same rotations, and all of them the same luck
     rng = np.random.default_rng(
@@ -237,10 +238,17 @@ def _checked(data: xr.Dataset, of: str, step: str, *, ridge: float, smallest: in
     return laid_out(x, shape) if shape and math.prod(shape) == x.shape[1] else pooled(x)
 
 
-def _drawn(x: NDArray, most: int, seed: int) -> NDArray:
-    """Return the positions of at most so many samples, ascending; of copies, one: leaving one out leaves the others."""
-    drawn = np.arange(len(x)) if len(x) <= most else np.sort(np.random.default_rng(seed).permutation(len(x))[:most])
-    return drawn[np.sort(np.unique(x[drawn], axis=0, return_index=True)[1])]
+def _drawn(x: NDArray, most: int, seed: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Return the positions of at most so many samples, ascending; of copies, one: leaving one out leaves the others.
+
+    Returns
+    -------
+    drawn, seen, same : ndarray of int
+        Those; all, with the copies; and of which of the drawn ones each of these is a copy.
+    """
+    seen = np.arange(len(x)) if len(x) <= most else np.sort(np.random.default_rng(seed).permutation(len(x))[:most])
+    _, first, which = np.unique(x[seen], axis=0, return_index=True, return_inverse=True)
+    return seen[np.sort(first)], seen, seen[first][which]
 
 
 def _agreement(given: NDArray, found: NDArray) -> NDArray:

@@ -333,3 +333,16 @@ def test_copies_of_one_sample_are_no_strategy(copies):
     x[:copies] = x[0]
     once = scored(x[copies - 1 :])
     assert float(scored(x)["margin"].max()) == pytest.approx(float(once["margin"].max()), rel=1e-3)
+
+
+@pytest.mark.parametrize("most", [1000, 60])
+def test_copies_are_in_the_cluster_of_their_sample(most: int) -> None:
+    """A group may have samples that the discriminant, fitted with them, has on the other side."""
+    for seed in range(12):
+        x = normal(50, seed=seed)
+        x[:12, 0] += 3
+        data = dataset(np.concatenate([x, x]))
+        label = analysis.apart(data, most=most)["apart"].values
+        seen = np.sort(np.random.default_rng(0).permutation(100)[:most]) if most < 100 else np.arange(100)
+        both = np.intersect1d(seen[seen < 50], seen[seen >= 50] - 50)
+        np.testing.assert_array_equal(label[both], label[both + 50])
