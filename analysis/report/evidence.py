@@ -91,7 +91,7 @@ def evidence(
     nodes["findings"] = findings(tree, data, table=described, metadata=metadata, level=level, seed=seed)
     nodes["examples"] = _examples(tree, data, nodes["findings"], seed)
     step("slices")
-    if tells_correct(data) or (isinstance(metadata, xr.Dataset) and CORRECT in metadata):
+    if tells_correct(data) or CORRECT in (data if metadata is None else metadata):
         nodes["slices"] = slices(tree, data, metadata=metadata, level=level)
     step("duplicates")
     copies = _copies(data, split, level)

@@ -26,6 +26,7 @@ def write_report(
     metadata: Metadata = None,
     files: Sequence[Path] = (),
     run: str | Path | None = None,
+    options: Sequence[str] = (),
     level: float = 0.05,
     seed: int = 0,
     progress: bool = True,
@@ -57,6 +58,8 @@ def write_report(
         Files that were analysed, of which the report gives digests.
     run : str or pathlib.Path, optional
         Their folder, as the commands have it that make the report again.
+    options : sequence of str
+        What else the command has that makes the report again.
     level : float
         As :func:`analysis.ranking` and :func:`analysis.findings` take it.
     seed : int
@@ -98,7 +101,7 @@ def write_report(
         step("page")
         save(found, beside)
         where = str(run or out.parent)
-        words = ["relfunc", "report", where, "--out", str(out), *(("--split", split) if split else ())]
+        words = ["relfunc", "report", where, "--out", str(out), *options, *(("--split", split) if split else ())]
         with xr.open_datatree(beside, engine="netcdf4") as held:  # so that the page shows what the file says
             text = page(held.load(), data, file=beside.name, run=shlex.quote(where), command=shlex.join(words))
     with replacing(out) as temporary:

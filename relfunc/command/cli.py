@@ -293,7 +293,7 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "class in words, the evidence for each finding with pictures, where the model fails, copies and leaks, what "
         "could not be judged, and how to compute it again. Its numbers are kept beside it, in a netCDF file of the "
         "same name.",
-        "relfunc report run\n  relfunc report run --split train --out for-the-auditor.html",
+        "relfunc report run\n  relfunc report run --metadata patients.csv --split train --out for-the-auditor.html",
     )
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="the folder of relfunc attribute, in which analysis.nc stands, too"
@@ -303,10 +303,17 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page [RUN/report.html]")
     parser.add_argument(
+        "--metadata",
+        type=Path,
+        metavar="FILE",
+        help="a table (.csv, .tsv, .parquet) of what else is known of the samples, which its column 'sample' names; "
+        "without one, its rows are the samples in their order",
+    )
+    parser.add_argument(
         "--split",
         metavar="VARIABLE",
-        help="of the attributions: which part of the data a sample is in, such as training or test, across which "
-        "copies are leaks",
+        help="of attributions or metadata: which part of the data a sample is in, such as training or test, across "
+        "which copies are leaks",
     )
     parser.set_defaults(command=lambda given: _commands().report(given))
 

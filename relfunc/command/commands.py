@@ -30,6 +30,7 @@ from ..relevance.target import part_of
 from ..schema import CHANNEL, INPUT, SAMPLE, SCORE_GROUP
 from .derived import options_of
 from .folders import labelled
+from .metadata import with_metadata
 from .texts import FORMS, texts_of
 
 
@@ -140,9 +141,17 @@ def report(arguments: argparse.Namespace) -> None:
     if not path.is_file():
         raise LoadError(f"there is no analysis {path}: first run relfunc analyze spray {run} --out {path}")
     files = [file / "attributions.nc" if file.is_dir() else file for file in attributions_files(run)]
+    given = {"--analysis": arguments.analysis, "--metadata": arguments.metadata}
+    options = [str(word) for option, file in given.items() if file for word in (option, file)]
     with open_attributions(run) as data, open_analysis(path) as tree:
         page = analysis.write_report(
-            tree, data, arguments.out or run / "report.html", split=arguments.split, files=[*files, path], run=run
+            tree,
+            with_metadata(data, arguments.metadata) if arguments.metadata else data,
+            arguments.out or run / "report.html",
+            split=arguments.split,
+            files=[*files, path, *filter(None, [arguments.metadata])],
+            run=run,
+            options=options,
         )
     print(f"report {page}, {page.stat().st_size / 1e6:.1f} MB; its numbers {page.with_suffix('.nc')}")
 

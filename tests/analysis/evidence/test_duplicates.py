@@ -6,7 +6,7 @@ import xarray as xr
 from scipy import ndimage
 
 import analysis
-from analysis._kernels.near import near_pairs
+from analysis._kernels.near import CLUMP, near_pairs
 from analysis.errors import DataError
 
 
@@ -95,6 +95,63 @@ def test_a_dense_cluster_is_no_copy():
     assert len(near_pairs(x, level=0.05)[0]) == 0
     x[1] = x[0] + 1e-6
     assert near_pairs(x, level=0.05)[0].tolist() == [[0, 1]]
+
+
+def _grouped_with(first: np.ndarray) -> list[list[int]]:
+    """Return the groups found where these images are the first of 150."""
+    images = _images(150)
+    images[: len(first)] = first
+    return _groups(analysis.duplicates(_data(images.clip(0, 255), label=np.zeros(150, int))))
+
+
+@pytest.mark.parametrize("noise", [1, 5])
+@pytest.mark.parametrize("size", [2, 3, 7, 10, 11, 12, 15, 20, 21, 40, CLUMP])
+def test_however_many_copies_are_found_as_one_group(size, noise):
+    """Such as the frames of a video, which are each other's neighbours and hide what is around them."""
+    rng = np.random.default_rng(size)
+    one = _images(1, seed=1)
+    assert _grouped_with(one + rng.normal(scale=noise, size=(size, *one.shape[1:]))) == [list(range(size))]
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.5])
+@pytest.mark.parametrize("size", [12, 20, 40])
+def test_a_tight_cluster_of_different_samples_is_no_copy(size, share):
+    """They have most of a picture in common, and are pictures of their own beside that."""
+    different = share * (_images(size, seed=2) - 128)
+    assert _grouped_with(_images(1, seed=1) + different) == []
+
+
+@pytest.mark.parametrize("size", [12, 25, 40])
+def test_heatmaps_on_the_same_mark_are_no_copies(size):
+    heat = np.random.default_rng(0).exponential(size=(150, 1, 20, 20))
+    heat[:size, 0, :4, :4] += 100 * np.random.default_rng(1).uniform(0.5, 1.5, size=(size, 4, 4))
+    data = xr.Dataset({"attribution": (("sample", "channel", "y", "x"), heat)})
+    assert _groups(analysis.duplicates(data, variable="attribution", by=None)) == []
+
+
+@pytest.mark.parametrize(("videos", "frames"), [(12, 12), (9, 30), (40, 3), (200, 1)])
+def test_groups_are_found_where_all_others_are_groups_too(videos, frames):
+    """No neighbour outside a group is a single sample, of which a distance between samples could be told."""
+    images = np.repeat(_images(videos), frames, axis=0)
+    images += np.random.default_rng(0).normal(scale=3, size=images.shape)
+    found = _groups(analysis.duplicates(_data(images.clip(0, 255)), by=None))
+    expected = np.arange(videos * frames).reshape(videos, frames).tolist() if frames > 1 else []
+    assert sorted(found) == expected
+
+
+def test_where_copies_leave_too_few_samples_none_is_near():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(18, 10))
+    x[:12] = x[0] + 1e-3 * rng.normal(size=(12, 10))
+    assert len(near_pairs(x, level=0.05)[0]) == 0
+
+
+@pytest.mark.parametrize("size", [CLUMP + 1, 80])
+def test_more_than_a_clump_are_a_dense_part(size):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 10))
+    x[:size] = x[0] + 0.01 * rng.normal(size=(size, 10))
+    assert len(near_pairs(x, level=0.05)[0]) == 0
 
 
 def test_a_threshold_can_be_given():

@@ -191,6 +191,9 @@ def test_labels_that_are_several_and_predictions_of_one_class(tmp_path):
     several = xr.DataArray(np.eye(2, dtype=bool)[data["label"].values], dims=("sample", "class"))
     text, _ = written(tmp_path, tree, data.assign(label=several))
     assert "Nothing says which predictions are right" in text
+    text, held = written(tmp_path, tree, data.assign(label=several, correct=data["train"]))
+    assert "Nothing says which predictions are right" not in text
+    assert "hospital" in held["slices"]["variable"].values
 
 
 def test_copies_and_leaks_are_listed(tmp_path):
