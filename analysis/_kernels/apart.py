@@ -84,7 +84,8 @@ def rotated(maps: NDArray, rng: np.random.Generator) -> NDArray:
     """
     n, mean = len(maps), maps.mean(0, dtype=np.float64)
     drawn = rng.standard_normal((n, n - 1))
-    turned = np.linalg.qr(drawn - drawn.mean(0))[0]
+    turned, upper = np.linalg.qr(drawn - drawn.mean(0))
+    turned *= np.where(np.diagonal(upper) < 0, -1, 1)  # so that no rotation is likelier than another
     # the rows of a reflection that takes the constant vector to an axis, but for that axis, are a basis of the others
     normal = np.full(n, n**-0.5)
     normal[0] -= 1

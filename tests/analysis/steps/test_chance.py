@@ -85,6 +85,14 @@ def test_surrogates_have_the_mean_and_the_covariance_of_the_samples(n: int, d: i
     assert np.abs(drawn - x).max() > x.std()
 
 
+@pytest.mark.parametrize(("n", "at"), [(4, 2), (6, 1), (6, 5), (11, 1), (11, 7)])
+def test_a_surrogate_and_its_mirror_image_are_as_likely(n: int, at: int) -> None:
+    rng = np.random.default_rng(n + at)
+    drawn = np.stack([kernel.rotated(np.eye(n)[:, [at]], rng)[:, 0] for _ in range(600)]) - 1 / n
+    np.testing.assert_allclose((drawn > 0).mean(0), 0.5, atol=0.1)  # five standard deviations
+    np.testing.assert_allclose(drawn.std(0), np.sqrt((1 - 1 / n) / n), rtol=0.15)
+
+
 # --- what is found, and what is not -------------------------------------------------------------------
 
 
