@@ -63,7 +63,8 @@ def apart(
         "features", or an embedding, which has no windows and no spectrum; nor have features that no longer have the
         shape that :func:`analysis.flatten` notes.
     ridge : float
-        Strength of the regularisation, as :func:`analysis.separability` takes it.
+        Strength of the regularisation, as :func:`analysis.separability` takes it; where there are as many features as
+        samples, at least 1e-4.
     smallest : int
         Smaller groups are passed over; none has more than half of the samples that are searched.
     least : float
@@ -222,8 +223,8 @@ def chance(
 def _checked(data: xr.Dataset, of: str, step: str, *, ridge: float, smallest: int, most: int, **counts: int) -> NDArray:
     """Return the features that are compared, as the maps they were, or say which option or value cannot be."""
     x = matrix(data, of, step)
-    if not ridge >= 0:
-        raise DataError(f"{step}: ridge={ridge} is no strength: it must be at least 0")
+    if not 0 <= ridge < np.inf:
+        raise DataError(f"{step}: ridge={ridge} is no strength: it must be finite and at least 0")
     if smallest < 2:
         raise DataError(f"{step}: smallest={smallest} must be at least 2: one sample has no spread")
     if most < 2 * smallest:

@@ -67,6 +67,18 @@ def test_the_margin_is_that_of_discriminants_without_each_sample(n: int, d: int,
     np.testing.assert_allclose(found["margin"].values, [[expected, expected]], rtol=2e-3, atol=2e-3)
 
 
+FITTING_ALL = [(30, 50, 0.0), (30, 50, 1e-8), (30, 50, 1e-6), (25, 25, 1e-7), (20, 19, 0.0), (40, 300, 1e-9)]
+
+
+@pytest.mark.parametrize(("n", "d", "ridge"), [*FITTING_ALL, (40, 6, 0.0), (40, 20, 1e-6)])
+def test_a_ridge_too_weak_for_single_precision_gives_no_rounding_errors(n: int, d: int, ridge: float) -> None:
+    x, inside = normal(n, d, seed=n), np.arange(n) < 9
+    x[inside] += 0.8
+    least = max(ridge, kernel.LEAST_RIDGE) if (n, d, ridge) in FITTING_ALL else ridge
+    found = kernel.margins_of(x, inside[:, None], ridge=ridge, smallest=5)
+    np.testing.assert_allclose(found, by_refitting(x, inside, least), rtol=5e-3, atol=5e-3)
+
+
 def test_a_group_and_its_rest_have_the_margin_of_the_smaller() -> None:
     label = (np.arange(60) < 45).astype(int)
     margin = analysis.chance(dataset(normal(), given=label), surrogates=0, subsamples=0)["margin"].values[0]
@@ -313,6 +325,7 @@ def test_none_of_them_can_be_written_and_read(surrogates: int, subsamples: int, 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a negative ridge": ({"ridge": -0.1}, r"ridge=-0\.1 is no strength"),
     "no ridge at all": ({"ridge": np.nan}, "ridge=nan is no strength"),
+    "a ridge without end": ({"ridge": np.inf}, "ridge=inf is no strength: it must be finite"),
     "groups of one": ({"smallest": 1}, "smallest=1 must be at least 2"),
     "too few to search": ({"most": 9}, "most=9 leaves no two groups of 5: give at least 10"),
     "surrogates below none": ({"surrogates": -1}, "surrogates=-1 must be at least 0"),
