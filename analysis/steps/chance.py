@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from relfunc.schema import CLUSTERING, NOISE, SAMPLE
 
 from .._kernels import apart as kernel
+from .._kernels.near import distinct
 from .._kernels.views import laid_out, pooled
 from ..errors import DataError
 from ..roles import (
@@ -71,7 +72,7 @@ def apart(
         Beside the group with the largest margin, others of at least this margin count; see :func:`analysis.chance`.
     most : int
         Of more samples than this, so many are drawn at random for the search; the discriminants assign the others.
-        Of copies, one has a part in it.
+        Of copies, one has a part in it; what differs by rounding errors is a copy.
     seed : int
         Seed of the draw.
     name : str
@@ -241,7 +242,7 @@ def _checked(data: xr.Dataset, of: str, step: str, *, ridge: float, smallest: in
 def _drawn(x: NDArray, most: int, seed: int) -> NDArray:
     """Return the positions of at most so many samples, ascending; of copies, one: leaving one out leaves the others."""
     drawn = np.arange(len(x)) if len(x) <= most else np.sort(np.random.default_rng(seed).permutation(len(x))[:most])
-    return drawn[np.sort(np.unique(x[drawn], axis=0, return_index=True)[1])]
+    return drawn[distinct(x[drawn].reshape(len(drawn), -1))]
 
 
 def _agreement(given: NDArray, found: NDArray) -> NDArray:

@@ -13,6 +13,7 @@ from sklearn.metrics import f1_score
 import analysis
 from analysis import DataError, chain, each, step
 from analysis._kernels import apart as kernel
+from analysis._kernels.near import distinct
 from analysis.results.chance import chance
 from analysis.steps.chance import GROUPS
 from relfunc import storage
@@ -354,3 +355,31 @@ def test_copies_of_one_sample_are_no_strategy(copies):
     x[:copies] = x[0]
     once = scored(x[copies - 1 :])
     assert float(scored(x)["margin"].max()) == pytest.approx(float(once["margin"].max()), rel=1e-3)
+
+
+@pytest.mark.parametrize("error", [1e-8, 1e-6, 1e-5])
+@pytest.mark.parametrize("copies", [5, 20])
+def test_copies_that_differ_by_rounding_errors_are_no_strategy_either(copies: int, error: float) -> None:
+    rng = np.random.default_rng(1)
+    x = ndimage.gaussian_filter(rng.normal(size=(100, 16, 16)), (0, 2, 2)).reshape(100, -1)
+    x[:copies] = x[0] * (1 + error * rng.normal(size=(copies, 256)))
+    once = scored(x[copies - 1 :], surrogates=0, subsamples=0)["margin"].max()
+    assert float(scored(x, surrogates=0, subsamples=0)["margin"].max()) == pytest.approx(float(once), rel=1e-3)
+
+
+DISTINCT: dict[str, tuple[NDArray, list[int]]] = {
+    "small": (1e-200 * normal(5, 6)[[0, 1, 1, 2, 3, 4]] * [[1], [1], [1 + 1e-6], [1], [1], [1]], [0, 1, 3, 4, 5]),
+    "large": (1e200 * normal(5, 6)[[0, 1, 1, 2, 3, 4]] * [[1], [1], [1 + 1e-6], [1], [1], [1]], [0, 1, 3, 4, 5]),
+    "far away": (1e6 + normal(4, 9)[[0, 1, 0, 2]], [0, 1, 3]),
+    "beside a huge one": (normal(1, 5) * [[1], [1e5], [1 + 1e-2], [-1]], [0, 1, 2, 3]),
+    "in the middle": (np.array([[-1.0], [0], [1], [0]]), [0, 1, 2]),
+    "equal": (np.full((3, 4), 0.1), [0]),
+    "many": (normal(700, 3)[np.arange(1400) % 700], list(range(700))),
+    "near": (normal(4, 9) * 1e-2 + normal(1, 9, seed=1), [0, 1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("kind", DISTINCT)
+def test_of_copies_the_first_is_kept(kind: str) -> None:
+    x, expected = DISTINCT[kind]
+    assert distinct(x).tolist() == expected
