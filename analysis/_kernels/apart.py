@@ -35,6 +35,8 @@ LEAST_SPREAD: Final = 1e-3
 """Windows with a smaller share of the mean variance of windows are passed over."""
 RESOLVED: Final = 1e-3
 """Principal components with a smaller share of the largest one's standard deviation are rounding errors."""
+LEAST_RIDGE: Final = 1e-4
+"""Where a discriminant can fit every sample, with a weaker ridge what it leaves would be rounding errors."""
 
 
 class Groups(NamedTuple):
@@ -84,7 +86,8 @@ def rotated(maps: NDArray, rng: np.random.Generator) -> NDArray:
     """
     n, mean = len(maps), maps.mean(0, dtype=np.float64)
     drawn = rng.standard_normal((n, n - 1))
-    turned = np.linalg.qr(drawn - drawn.mean(0))[0]
+    turned, upper = np.linalg.qr(drawn - drawn.mean(0))
+    turned *= np.where(np.diagonal(upper) < 0, -1, 1)  # so that no rotation is likelier than another
     # the rows of a reflection that takes the constant vector to an axis, but for that axis, are a basis of the others
     normal = np.full(n, n**-0.5)
     normal[0] -= 1
@@ -101,8 +104,8 @@ def search(maps: NDArray, *, ridge: float, smallest: int) -> Groups:
     maps : ndarray, shape (n, d) or (n, c, ...)
         As :func:`.views.views` takes them.
     ridge : float
-        As :func:`fisher.hat` takes it; a window of a map with less variance than others is regularised as if it had
-        as much.
+        As :func:`fisher.hat` takes it, but for ``LEAST_RIDGE``; a window of a map with less variance than others is
+        regularised as if it had as much.
     smallest : int
         Smaller groups are passed over.
 
@@ -274,7 +277,7 @@ def _components(view: View, ridge: float) -> Components:
         square, axes = np.linalg.eigh(x @ np.swapaxes(x, 1, 2))
         scores = axes * np.sqrt(np.maximum(square, 0))[:, None]
     usual = spread.sum() * k / len(spread) if view.alike else 0
-    strength = ridge * np.maximum(total[number], usual) / min(n, k)
+    strength = (ridge if k < n - 1 else max(ridge, LEAST_RIDGE)) * np.maximum(total[number], usual) / min(n, k)
     resolved = square > RESOLVED**2 * square[:, -1:]
     weight = np.where(resolved, 1 / _above(square + strength[:, None]), 0)
     single = scores.astype(np.float32), square[:, None].astype(np.float32), weight[:, None].astype(np.float32)

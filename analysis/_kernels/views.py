@@ -99,12 +99,14 @@ def pooled(x: NDArray) -> NDArray:
 
 
 def _averaged(x: NDArray, axis: int, block: int) -> NDArray:
-    """Average blocks of neighbours along an axis; what is missing from the last one is zero."""
+    """Average blocks of neighbours along an axis, as precise as they are; what is missing from the last one is zero."""
     if block <= 1:
         return x
     length = x.shape[axis]
     padded = np.pad(x, [(0, -length % block) if at == axis else (0, 0) for at in range(x.ndim)])
-    return padded.reshape(*x.shape[:axis], -1, block, *x.shape[axis + 1 :]).mean(axis + 1) * np.sqrt(block)
+    parts = padded.reshape(*x.shape[:axis], -1, block, *x.shape[axis + 1 :])
+    kind = np.result_type(x, np.float32).type  # more digits would make differences of rounding errors
+    return parts.mean(axis + 1, dtype=kind) * kind(np.sqrt(block))
 
 
 def _windows(shape: tuple[int, ...]) -> NDArray:

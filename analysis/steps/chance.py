@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from relfunc.schema import CLUSTERING, NOISE, SAMPLE
 
 from .._kernels import apart as kernel
+from .._kernels.near import originals
 from .._kernels.views import laid_out, pooled
 from ..errors import DataError
 from ..roles import (
@@ -63,14 +64,15 @@ def apart(
         "features", or an embedding, which has no windows and no spectrum; nor have features that no longer have the
         shape that :func:`analysis.flatten` notes.
     ridge : float
-        Strength of the regularisation, as :func:`analysis.separability` takes it.
+        Strength of the regularisation, as :func:`analysis.separability` takes it; where there are as many features as
+        samples, at least 1e-4.
     smallest : int
         Smaller groups are passed over; none has more than half of the samples that are searched.
     least : float
         Beside the group with the largest margin, others of at least this margin count; see :func:`analysis.chance`.
     most : int
         Of more samples than this, so many are drawn at random for the search; the discriminants assign the others.
-        Of copies, one has a part in it, and the others are where it is.
+        Of copies, one has a part in it, and the others are where it is; what differs by rounding errors is a copy.
     seed : int
         Seed of the draw.
     name : str
@@ -223,8 +225,8 @@ def chance(
 def _checked(data: xr.Dataset, of: str, step: str, *, ridge: float, smallest: int, most: int, **counts: int) -> NDArray:
     """Return the features that are compared, as the maps they were, or say which option or value cannot be."""
     x = matrix(data, of, step)
-    if not ridge >= 0:
-        raise DataError(f"{step}: ridge={ridge} is no strength: it must be at least 0")
+    if not 0 <= ridge < np.inf:
+        raise DataError(f"{step}: ridge={ridge} is no strength: it must be finite and at least 0")
     if smallest < 2:
         raise DataError(f"{step}: smallest={smallest} must be at least 2: one sample has no spread")
     if most < 2 * smallest:
@@ -247,8 +249,8 @@ def _drawn(x: NDArray, most: int, seed: int) -> tuple[NDArray, NDArray, NDArray]
         Those; all, with the copies; and of which of the drawn ones each of these is a copy.
     """
     seen = np.arange(len(x)) if len(x) <= most else np.sort(np.random.default_rng(seed).permutation(len(x))[:most])
-    _, first, which = np.unique(x[seen], axis=0, return_index=True, return_inverse=True)
-    return seen[np.sort(first)], seen, seen[first][which]
+    which = originals(x[seen].reshape(len(seen), -1))
+    return seen[np.unique(which)], seen, seen[which]
 
 
 def _agreement(given: NDArray, found: NDArray) -> NDArray:

@@ -13,6 +13,7 @@ from sklearn.metrics import f1_score
 import analysis
 from analysis import DataError, chain, each, step
 from analysis._kernels import apart as kernel
+from analysis._kernels.near import originals
 from analysis.results.chance import chance
 from analysis.steps.chance import GROUPS
 from relfunc import storage
@@ -67,6 +68,18 @@ def test_the_margin_is_that_of_discriminants_without_each_sample(n: int, d: int,
     np.testing.assert_allclose(found["margin"].values, [[expected, expected]], rtol=2e-3, atol=2e-3)
 
 
+FITTING_ALL = [(30, 50, 0.0), (30, 50, 1e-8), (30, 50, 1e-6), (25, 25, 1e-7), (20, 19, 0.0), (40, 300, 1e-9)]
+
+
+@pytest.mark.parametrize(("n", "d", "ridge"), [*FITTING_ALL, (40, 6, 0.0), (40, 20, 1e-6)])
+def test_a_ridge_too_weak_for_single_precision_gives_no_rounding_errors(n: int, d: int, ridge: float) -> None:
+    x, inside = normal(n, d, seed=n), np.arange(n) < 9
+    x[inside] += 0.8
+    least = max(ridge, kernel.LEAST_RIDGE) if (n, d, ridge) in FITTING_ALL else ridge
+    found = kernel.margins_of(x, inside[:, None], ridge=ridge, smallest=5)
+    np.testing.assert_allclose(found, by_refitting(x, inside, least), rtol=5e-3, atol=5e-3)
+
+
 def test_a_group_and_its_rest_have_the_margin_of_the_smaller() -> None:
     label = (np.arange(60) < 45).astype(int)
     margin = analysis.chance(dataset(normal(), given=label), surrogates=0, subsamples=0)["margin"].values[0]
@@ -83,6 +96,14 @@ def test_surrogates_have_the_mean_and_the_covariance_of_the_samples(n: int, d: i
     np.testing.assert_allclose(drawn.mean(0), x.mean(0))
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(x.T), atol=1e-12 * np.abs(np.cov(x.T)).max())
     assert np.abs(drawn - x).max() > x.std()
+
+
+@pytest.mark.parametrize(("n", "at"), [(4, 2), (6, 1), (6, 5), (11, 1), (11, 7)])
+def test_a_surrogate_and_its_mirror_image_are_as_likely(n: int, at: int) -> None:
+    rng = np.random.default_rng(n + at)
+    drawn = np.stack([kernel.rotated(np.eye(n)[:, [at]], rng)[:, 0] for _ in range(600)]) - 1 / n
+    np.testing.assert_allclose((drawn > 0).mean(0), 0.5, atol=0.1)  # five standard deviations
+    np.testing.assert_allclose(drawn.std(0), np.sqrt((1 - 1 / n) / n), rtol=0.15)
 
 
 # --- what is found, and what is not -------------------------------------------------------------------
@@ -305,6 +326,7 @@ def test_none_of_them_can_be_written_and_read(surrogates: int, subsamples: int, 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a negative ridge": ({"ridge": -0.1}, r"ridge=-0\.1 is no strength"),
     "no ridge at all": ({"ridge": np.nan}, "ridge=nan is no strength"),
+    "a ridge without end": ({"ridge": np.inf}, "ridge=inf is no strength: it must be finite"),
     "groups of one": ({"smallest": 1}, "smallest=1 must be at least 2"),
     "too few to search": ({"most": 9}, "most=9 leaves no two groups of 5: give at least 10"),
     "surrogates below none": ({"surrogates": -1}, "surrogates=-1 must be at least 0"),
@@ -346,3 +368,31 @@ def test_copies_are_in_the_cluster_of_their_sample(most: int) -> None:
         seen = np.sort(np.random.default_rng(0).permutation(100)[:most]) if most < 100 else np.arange(100)
         both = np.intersect1d(seen[seen < 50], seen[seen >= 50] - 50)
         np.testing.assert_array_equal(label[both], label[both + 50])
+
+
+@pytest.mark.parametrize("error", [1e-8, 1e-6, 1e-5])
+@pytest.mark.parametrize("copies", [5, 20])
+def test_copies_that_differ_by_rounding_errors_are_no_strategy_either(copies: int, error: float) -> None:
+    rng = np.random.default_rng(1)
+    x = ndimage.gaussian_filter(rng.normal(size=(100, 16, 16)), (0, 2, 2)).reshape(100, -1)
+    x[:copies] = x[0] * (1 + error * rng.normal(size=(copies, 256)))
+    once = scored(x[copies - 1 :], surrogates=0, subsamples=0)["margin"].max()
+    assert float(scored(x, surrogates=0, subsamples=0)["margin"].max()) == pytest.approx(float(once), rel=1e-3)
+
+
+DISTINCT: dict[str, tuple[NDArray, list[int]]] = {
+    "small": (1e-200 * normal(5, 6)[[0, 1, 1, 2, 3, 4]] * [[1], [1], [1 + 1e-6], [1], [1], [1]], [0, 1, 3, 4, 5]),
+    "large": (1e200 * normal(5, 6)[[0, 1, 1, 2, 3, 4]] * [[1], [1], [1 + 1e-6], [1], [1], [1]], [0, 1, 3, 4, 5]),
+    "far away": (1e6 + normal(4, 9)[[0, 1, 0, 2]], [0, 1, 3]),
+    "beside a huge one": (normal(1, 5) * [[1], [1e5], [1 + 1e-2], [-1]], [0, 1, 2, 3]),
+    "in the middle": (np.array([[-1.0], [0], [1], [0]]), [0, 1, 2]),
+    "equal": (np.full((3, 4), 0.1), [0]),
+    "many": (normal(700, 3)[np.arange(1400) % 700], list(range(700))),
+    "near": (normal(4, 9) * 1e-2 + normal(1, 9, seed=1), [0, 1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("kind", DISTINCT)
+def test_of_copies_the_first_is_kept(kind: str) -> None:
+    x, expected = DISTINCT[kind]
+    assert np.unique(originals(x)).tolist() == expected

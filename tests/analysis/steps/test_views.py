@@ -119,6 +119,21 @@ def test_large_maps_are_searched_in_a_few_thousand_features(shape: tuple[int, ..
     assert sum(view.windows.size for view in views(maps)) <= 1e5
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (33, 33), (3, 70, 50), (1500,), (40, 18, 5), (9000,)], ids=str)
+def test_rounding_errors_are_nothing_in_maps_of_any_size(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    map_ = rng.normal(size=int(np.prod(shape))) + 3
+    same = (map_ * (1 + 1e-7 * rng.normal(size=(40, 1)))).astype(np.float32)
+    assert not any(view.values.any() for view in views(laid_out(same, shape)))
+    # the negative control: in double precision these are differences
+    double = map_ * (1 + 1e-7 * rng.normal(size=(40, 1)))
+    assert all(view.values.any() for view in views(laid_out(double, shape)))
+
+
+def test_half_precision_does_not_overflow_where_neighbours_are_averaged() -> None:
+    assert np.isfinite(laid_out(np.full((2, 90 * 90), 6e4, np.float16), (90, 90))).all()
+
+
 def test_neighbours_that_have_no_order_are_averaged_alike() -> None:
     flat = np.repeat(np.random.default_rng(0).normal(size=(4, 3000)), 3, axis=1)
     np.testing.assert_allclose(pdist(pooled(flat)), pdist(flat))
